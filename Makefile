@@ -1,0 +1,91 @@
+# Everything sets itself up in .venv; all it needs is make and a Python >= 3.11.
+#
+#   make demo [SEED=n] [SECONDS=n]   watch the library work
+#   make test                        all checks and all tests
+#   make check                       ruff, mypy, pyright, import-linter
+#   make test-all                    the tests on every Python of $(VERSIONS) that is installed
+#   make bench [BENCH="--quick"]     measure the overhead and update benchmarks/OVERHEAD.md
+#   make format                      let ruff format and fix
+#   make clean                       remove all that the above made
+
+VENV ?= .venv
+VERSIONS ?= 3.11 3.12 3.13
+PYTEST ?=
+BENCH ?=
+
+# The first that works: a name on the PATH may be a shim for a version that is not installed.
+PYTHON ?= $(shell for candidate in python3 python python3.13 python3.12 python3.11 python3.14; do \
+	"$$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+		>/dev/null 2>&1 && command -v "$$candidate" && break; done)
+
+bin := $(VENV)/bin
+.DEFAULT_GOAL := test
+.PHONY: demo test check test-all bench format clean pytest ruff mypy pyright imports
+
+demo: $(VENV)/.demo
+	@$(bin)/python -m benchmarks.demo $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+
+test: check pytest
+
+check: ruff mypy pyright imports
+
+pytest: $(VENV)/.dev
+	$(bin)/python -m pytest $(PYTEST)
+
+ruff: $(VENV)/.dev
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+
+mypy: $(VENV)/.dev
+	$(bin)/mypy src $(wildcard tests/typing)
+
+# It would else look into whichever python comes first on the PATH.
+pyright: $(VENV)/.dev
+	$(bin)/pyright --pythonpath $(bin)/python
+
+imports: $(VENV)/.dev
+	$(bin)/lint-imports
+
+test-all:
+	@for version in $(VERSIONS); do \
+		python=; \
+		for candidate in "python$$version" "$$HOME"/.pyenv/versions/"$$version".*/bin/python; do \
+			if "$$candidate" -c 'import ensurepip, venv' >/dev/null 2>&1; then python="$$candidate"; break; fi; \
+		done; \
+		if [ -z "$$python" ]; then echo "== Python $$version is not installed: skipped"; continue; fi; \
+		echo "== Python $$version"; \
+		$(MAKE) --no-print-directory pytest VENV="$(VENV)-$$version" PYTHON="$$python" || exit 1; \
+	done
+
+bench: $(VENV)/.bench
+	$(bin)/python -m benchmarks.overhead $(BENCH)
+
+format: $(VENV)/.dev
+	$(bin)/ruff format
+	$(bin)/ruff check --fix
+
+clean:
+	rm -rf $(VENV) $(VERSIONS:%=$(VENV)-%) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp per set of dependencies: a repeat is instant, and a changed pyproject.toml installs anew.
+$(VENV)/.pip:
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 (with venv and ensurepip) was found. Install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit("Python >= 3.11 is needed, this is " + sys.version if sys.version_info < (3, 11) else 0)'
+	@echo "Setting up $(VENV) ($$("$(PYTHON)" --version))"
+	@"$(PYTHON)" -m venv $(VENV)
+	@# --group is known to pip since 25.1.
+	@$(bin)/python -m pip install -qq --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.pip pyproject.toml
+	$(bin)/python -m pip install -qq --editable . --group dev
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.demo: $(VENV)/.pip pyproject.toml
+	$(bin)/python -m pip install -qq --editable . --group demo
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.pip pyproject.toml
+	$(bin)/python -m pip install -qq --editable . --group benchmarks
+	@touch $@
