@@ -29,16 +29,12 @@ _MONTHS: Final = {
 }
 _SECONDS: Final = re.compile(r"[0-9]+")
 _MILLISECONDS: Final = re.compile(r"([0-9]+)(?:\.([0-9]*))?")
-_CLOCK: Final = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
-_IMF_FIXDATE: Final = (
-    r"[A-Za-z]{3}, (?P<day>[0-9]{2}) (?P<month>[A-Za-z]{3}) (?P<year>[0-9]{4})" rf" {_CLOCK} GMT"
-)
-_RFC_850: Final = (
-    r"[A-Za-z]{6,9}, (?P<day>[0-9]{2})-(?P<month>[A-Za-z]{3})-(?P<year>[0-9]{2})" rf" {_CLOCK} GMT"
-)
-_ASCTIME: Final = (
-    r"[A-Za-z]{3} (?P<month>[A-Za-z]{3}) (?P<day>[ 0-9][0-9])" rf" {_CLOCK} (?P<year>[0-9]{{4}})"
-)
+_CLOCK: Final = "(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
+_DAY: Final = "(?P<day>[ 0-9][0-9])"
+_MONTH: Final = "(?P<month>[A-Za-z]{3})"
+_IMF_FIXDATE: Final = f"[A-Za-z]{{3}}, {_DAY} {_MONTH} (?P<year>[0-9]{{4}}) {_CLOCK} GMT"
+_RFC_850: Final = f"[A-Za-z]{{6,9}}, {_DAY}-{_MONTH}-(?P<year>[0-9]{{2}}) {_CLOCK} GMT"
+_ASCTIME: Final = f"[A-Za-z]{{3}} {_MONTH} {_DAY} {_CLOCK} (?P<year>[0-9]{{4}})"
 # RFC 9110, section 5.6.7: the last two are obsolete, and a recipient must accept them.
 _DATES: Final = tuple(re.compile(form) for form in (_IMF_FIXDATE, _RFC_850, _ASCTIME))
 
