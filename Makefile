@@ -25,7 +25,9 @@ bin := $(VENV)/bin
 demo: $(VENV)/.demo
 	@$(bin)/python -m benchmarks.demo $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
-test: check pytest
+# Goes on after a failure: one run shows all that is wrong.
+test: $(VENV)/.dev
+	@$(MAKE) --no-print-directory --keep-going check pytest
 
 check: ruff mypy pyright imports
 
@@ -44,7 +46,7 @@ pyright: $(VENV)/.dev
 	$(bin)/pyright --pythonpath $(bin)/python
 
 imports: $(VENV)/.dev
-	$(bin)/lint-imports
+	$(bin)/lint-imports --no-logo
 
 test-all:
 	@for version in $(VERSIONS); do \
