@@ -1,0 +1,1 @@
+"""What a policy costs per call, as ratios measured in one run: see OVERHEAD.md."""

@@ -1,0 +1,140 @@
+"""What is compared with what."""
+
+from __future__ import annotations
+
+from benchmarks.overhead import handwritten, library, runners
+from benchmarks.overhead.measure import Group, Variant, with_own_code
+from benchmarks.overhead.peers import OPEN_FOR, all_peers
+from benchmarks.overhead.runners import answer
+
+BARE = "bare `await fn()`"
+BY_HAND = "by hand, standard library"
+PLAIN_RAISE = "bare `raise`/`except` in one frame"
+AWAITED_RAISE = "the same raised through one `await`"
+EXECUTE = "**seawall** `execute`"
+DECORATED = "**seawall** decorated"
+BLOCK = "**seawall** `async with`"
+LOOP = "**seawall** `async for`, `async with`"
+
+FOUR = "Four policies"
+FIVE = "Five policies"
+REFUSAL = "Refusal by a breaker alone"
+STACK_REFUSAL = "Refusal inside the four policies"
+BLOCKS = "A block: breaker, bulkhead and timeout"
+LOOPS = "A retried block"
+
+
+def make(name, run):
+    return Variant(name, with_own_code(run))
+
+
+def calls(name, build):
+    return make(name, runners.awaited(build(answer)))
+
+
+def alone(title, attribute, by_hand):
+    policy = library.ALONE[attribute]
+    variants = [
+        make(BARE, runners.awaited(answer)),
+        calls(BY_HAND, by_hand),
+        make(EXECUTE, library.executed(policy(), answer)),
+        calls(DECORATED, policy()),
+    ]
+    for peer in all_peers():
+        build = getattr(peer, attribute.removeprefix("circuit "))
+        if build is not None:
+            variants.append(calls(peer.name, build))
+    return Group(title, variants)
+
+
+async def stack(title, attribute, by_hand, pipeline):
+    variants = [
+        make(BARE, runners.awaited(answer)),
+        calls(BY_HAND, by_hand),
+        make(EXECUTE, library.executed(pipeline(), answer)),
+        calls(DECORATED, pipeline()),
+    ]
+    builds = [by_hand, pipeline()]
+    for peer in all_peers():
+        build = getattr(peer, attribute)
+        builds.append(build)
+        variants.append(calls(peer.name, build))
+    for build in builds:
+        await runners.prove_retry(build)
+    return Group(title, variants)
+
+
+async def refusal(title, attribute, by_hand, policy):
+    async def add(name, build):
+        function, error = await runners.open_circuit(build)
+        variants.append(make(name, runners.refused(function, error)))
+
+    variants = [
+        make(PLAIN_RAISE, runners.raised()),
+        make(AWAITED_RAISE, runners.raised_through_await()),
+    ]
+    await add(BY_HAND, by_hand)
+    opened = policy()
+    _, error = await runners.open_circuit(opened)
+    variants.append(make(EXECUTE, library.refused(opened, answer, error)))
+    await add(DECORATED, policy())
+    for peer in all_peers():
+        build = getattr(peer, attribute)
+        if build is not None:
+            await add(peer.name, build)
+    return Group(title, variants)
+
+
+def blocks():
+    variants = [
+        make(BARE, runners.awaited(answer)),
+        make(BY_HAND, handwritten.block(answer, handwritten.Breaker())),
+        make(BLOCK, library.block(library.make_three(), answer)),
+        make(f"{BLOCK}, with its `Retry`", library.block(library.make_four(), answer)),
+    ]
+    variants.extend(make(peer.name, peer.block(answer)) for peer in all_peers() if peer.block)
+    return Group(BLOCKS, variants)
+
+
+def loops():
+    variants = [
+        make(BARE, runners.awaited(answer)),
+        calls(BY_HAND, handwritten.retried),
+        make(f"{LOOP}, `Retry` alone", library.loop(library.make_retry(), answer)),
+        make(f"{LOOP}, four policies", library.loop(library.make_four(), answer)),
+    ]
+    variants.extend(make(peer.name, peer.loop(answer)) for peer in all_peers() if peer.loop)
+    return Group(LOOPS, variants)
+
+
+async def all_groups():
+    """Build and prove every variant; the running loop is the one that they are measured on."""
+
+    def breaker():
+        return handwritten.Breaker(OPEN_FOR)
+
+    def broken(function):
+        return handwritten.broken(function, breaker())
+
+    def four(function):
+        return handwritten.four(function, breaker())
+
+    def five(function):
+        return handwritten.five(function, breaker())
+
+    def with_fallback(function):
+        return handwritten.with_fallback(function, "fallback")
+
+    return [
+        await stack(FOUR, "four", four, library.make_four),
+        await stack(FIVE, "five", five, library.make_five),
+        await refusal(REFUSAL, "breaker", broken, library.make_breaker),
+        await refusal(STACK_REFUSAL, "four", four, library.make_four),
+        blocks(),
+        loops(),
+        alone("`Timeout` alone", "timeout", handwritten.timed),
+        alone("`Retry` alone", "retry", handwritten.retried),
+        alone("`CircuitBreaker` alone", "circuit breaker", broken),
+        alone("`Bulkhead` alone", "bulkhead", handwritten.limited),
+        alone("`Fallback` alone", "fallback", with_fallback),
+    ]

@@ -1,0 +1,158 @@
+"""OVERHEAD.md: one section per Python version, of which a run replaces only its own."""
+
+from __future__ import annotations
+
+import platform
+import re
+from pathlib import Path
+
+from benchmarks.overhead import cases
+from benchmarks.overhead.measure import Group, Variant, quartiles, ratio
+from benchmarks.overhead.peers import Peer, all_peers
+
+PATH = Path(__file__).parents[1] / "OVERHEAD.md"
+
+INTRODUCTION = """\
+# What a call through seawall costs
+
+`make bench` (or `python -m benchmarks.overhead`) measures this and replaces the section of the
+Python that it runs on. All figures of a section come from one process.
+
+* **Only ratios mean something.** Nanoseconds are there to give an idea; they are the machine's.
+  Each round runs a slice of about a millisecond of every variant, in rotated order; a ratio is
+  taken within a round, and what is shown is the median over all rounds. Time is the CPU time of
+  the thread; garbage collection is off inside a round, and one turn of the event loop, where
+  asyncio throws away cancelled timers, is part of each slice.
+* The function is `async def answer(): return "answer"`: all that is measured is overhead. A call
+  over a network takes some hundred thousand nanoseconds at least.
+* **By hand** is `benchmarks/overhead/handwritten.py`: `asyncio.timeout` per attempt (and in total
+  for five policies), `asyncio.Semaphore`, a retry loop with jittered backoff, and a breaker of
+  consecutive failures with an open time and a single half-open probe. It is one function, knows
+  one order, and can be neither configured nor observed.
+* **Four policies** are `Retry(3)` → `CircuitBreaker()` → `Bulkhead(100)` → `Timeout(10)`; **five**
+  have `Timeout(30)` around them. seawall runs with its defaults: the retry budget, the rate and
+  consecutive-failure rule, the detection of stalls and the deadline are all on.
+* Before it is measured, each stack proves that it retries, and each breaker opens by failures.
+* A **refusal** has two bases, since an exception alone costs as much as many calls: (a) a `raise`
+  and `except` in one frame, with no call at all, of an exception that carries a message; (b) the
+  same exception raised by a coroutine function and caught after one `await`.
+
+What each peer is, in `benchmarks/overhead/peers/`:
+
+"""
+
+
+def introduction(peers: list[Peer]) -> str:
+    rows = [["peer", "has the four policies", "how it is composed"]]
+    rows += [[peer.name, peer.policies, peer.composition] for peer in peers]
+    return f"{INTRODUCTION}{aligned(rows, left=3)}\n"
+
+
+def times(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def aligned(rows: list[list[str]], left: int = 1) -> str:
+    """A Markdown table that is also easy to read as text; `left` columns are words."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+
+    def line(cells: list[str]) -> str:
+        padded = [
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    ruler = [
+        "-" * width if column < left else "-" * (width - 1) + ":"
+        for column, width in enumerate(widths)
+    ]
+    return "\n".join([line(rows[0]), line(ruler), *map(line, rows[1:])])
+
+
+def table(group: Group) -> str:
+    """Every variant against each base of its group, and seawall against every variant."""
+    own = group.find(cases.EXECUTE) or group.variants[2]
+    bases = [cases.BARE, cases.BY_HAND]
+    if group.find(cases.PLAIN_RAISE):
+        bases = [cases.PLAIN_RAISE, cases.AWAITED_RAISE, cases.BY_HAND]
+    found = [variant for name in bases if (variant := group.find(name))]
+    rows = [[group.name, "ns", *(f"÷ {base.name}" for base in found), "seawall ÷ this"]]
+    for variant in group.variants:
+        ratios = [times(ratio(variant, base)) for base in found]
+        inverse = "" if variant is own else times(ratio(own, variant))
+        rows.append([variant.name, f"{variant.nanoseconds:.0f}", *ratios, inverse])
+    return aligned(rows)
+
+
+def best_peer(group: Group, names: set[str]) -> Variant:
+    return min(
+        (variant for variant in group.variants if variant.name in names),
+        key=lambda variant: variant.nanoseconds,
+    )
+
+
+def headline(groups: dict[str, Group], peers: list[Peer]) -> str:
+    names = {peer.name for peer in peers}
+    complete = {peer.name for peer in peers if peer.policies == "all four"}
+    rows = [["what", "ratio", "quartiles"]]
+
+    def add(label: str, own: Variant, base: Variant) -> None:
+        lower, middle, upper = quartiles(own, base)
+        rows.append([label, f"**{times(middle)}**", f"{times(lower)}–{times(upper)}"])
+
+    for title, word in ((cases.FOUR, "four"), (cases.FIVE, "five")):
+        group = groups[title]
+        for form in (cases.EXECUTE, cases.DECORATED):
+            own = group.find(form)
+            by_hand = group.find(cases.BY_HAND)
+            assert own
+            assert by_hand
+            best = best_peer(group, complete)
+            add(f"{word} policies, {form} ÷ best peer with all four ({best.name})", own, best)
+            fastest = best_peer(group, names)
+            if fastest is not best:
+                add(
+                    f"{word} policies, {form} ÷ fastest of any order ({fastest.name})", own, fastest
+                )
+            add(f"{word} policies, {form} ÷ by hand", own, by_hand)
+    for title, word in ((cases.REFUSAL, "alone"), (cases.STACK_REFUSAL, "in the four policies")):
+        group = groups[title]
+        own = group.find(cases.EXECUTE)
+        assert own
+        for base, letter in ((cases.PLAIN_RAISE, "(a)"), (cases.AWAITED_RAISE, "(b)")):
+            other = group.find(base)
+            assert other
+            add(f"refusal {word} ÷ {letter} {base}", own, other)
+        best = best_peer(group, names)
+        add(f"refusal {word} ÷ best peer ({best.name})", own, best)
+    return aligned(rows)
+
+
+def section(measured: list[Group], rounds: int) -> str:
+    peers = all_peers()
+    versions = sorted({text for peer in peers for text in peer.versions.split(", ")})
+    groups = {group.name: group for group in measured}
+    parts = [
+        f"## {platform.python_implementation()} {'.'.join(platform.python_version_tuple()[:2])}",
+        f"{platform.python_version()}, {rounds} rounds, against {', '.join(versions)}.",
+        headline(groups, peers),
+        *(table(group) for group in measured),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def merge(text: str, own: str, opening: str) -> str:
+    """Replace the section of this Python in `text`; the others stay, newest version first."""
+    sections = {part.split("\n", 1)[0]: part for part in re.split(r"(?m)^(?=## )", text)[1:]}
+    sections[own.split("\n", 1)[0]] = own
+    ordered = sorted(
+        sections.values(),
+        key=lambda part: [int(number) for number in re.findall(r"\d+", part.split("\n", 1)[0])],
+    )
+    return "\n".join([opening, *(part.strip("\n") + "\n" for part in ordered)])
+
+
+def write(own: str) -> None:
+    text = PATH.read_text(encoding="utf-8") if PATH.exists() else ""
+    PATH.write_text(merge(text, own, introduction(all_peers())), encoding="utf-8")
