@@ -1,0 +1,1 @@
+"""The policies; each is one file or folder, and none knows another."""

@@ -1,0 +1,80 @@
+"""A light view of a policy that sets something on each call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from seawall.core.checks import check_type
+from seawall.core.policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from seawall.core.call import Call, Proceed
+
+T = TypeVar("T")
+
+
+class Bound(Policy):
+    """What :meth:`Policy.bind` returns; it has the same ways in as the policy itself."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        key: Any = None,
+        timeout: float | None = None,
+        idempotent: bool | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> None:
+        from seawall.policies.timeout import Timeout  # noqa: PLC0415 - core knows no other policy
+
+        check_type("idempotent", idempotent, bool, "a bool or None", optional=True)
+        check_type("tags", tags, Mapping, "a mapping or None", optional=True)
+        self.name = policy.name
+        self._policy = policy
+        self._timeout = None if timeout is None else Timeout(timeout)
+        self._settings = {"key": key, "timeout": timeout, "idempotent": idempotent, "tags": tags}
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{n}={v!r}" for n, v in self._settings.items() if v is not None)
+        return f"{self._policy!r}.bind({given})"
+
+    def bind(
+        self,
+        *,
+        key: Any = None,
+        timeout: float | None = None,
+        idempotent: bool | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> Bound:
+        """Return a view with these settings, and the ones of this view where none is given."""
+        given = {"key": key, "timeout": timeout, "idempotent": idempotent, "tags": tags}
+        changed = {name: value for name, value in given.items() if value is not None}
+        return Bound(self._policy, **(self._settings | changed))
+
+    async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
+        """Run the policy with the settings on the call."""
+        return await self.link(proceed)(call)
+
+    def link(self, proceed: Proceed[T]) -> Proceed[T]:
+        """Set the call's fields on the way in; no further step is needed."""
+        inner = self._policy.link(proceed)
+        if self._timeout is not None:
+            inner = self._timeout.link(inner)
+        fields = {
+            name: value
+            for name, value in self._settings.items()
+            if value is not None and name != "timeout"
+        }
+
+        def step(call: Call[T]) -> Awaitable[T]:
+            call.__dict__.update(fields)
+            return inner(call)
+
+        return step
+
+    def matters(self, now: float) -> bool:
+        """Say whether forgetting the policy behind this view would lose anything."""
+        return self._policy.matters(now)

@@ -1,0 +1,262 @@
+"""One call: everything that belongs to it, and to it alone.
+
+Policies hold only what all calls share. What one call needs, its attempt number, its deadline, the
+tickets it holds, the verdict on its last outcome, is on its :class:`Call`.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError, get_running_loop, sleep
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from math import inf
+from types import CoroutineType, MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+
+import anyio
+
+from seawall.core.clock import trio_loop
+from seawall.core.deadline import any_fired, current_scope, earliest, live
+from seawall.core.errors import CallTimeoutError, RejectedError, UsageError
+from seawall.core.verdict import (
+    FAILURE,
+    NEUTRAL,
+    SUCCESS,
+    Kind,
+    Outcome,
+    Verdict,
+    check_verdict,
+    combine,
+    judge_exception,
+    leaves_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from seawall.core.clock import Loop
+    from seawall.core.deadline import Scope
+    from seawall.core.open_attempt import OpenAttempt
+    from seawall.core.verdict import Classify
+    from seawall.core.waiting import Waiter
+
+T = TypeVar("T")
+
+Pause: TypeAlias = Callable[[], Awaitable[object]]
+
+
+class Held(Protocol):
+    """A ticket of a circuit that the call holds, as waiting sees it."""
+
+    outer: Any
+
+    def waits(self, waiter: Waiter) -> None:
+        """Hear that the call waits for its turn."""
+
+    def goes_on(self) -> None:
+        """Hear that the call waits no longer."""
+
+
+class Call(Generic[T]):
+    """One call on its way through a pipeline.
+
+    Attributes:
+        function: what the innermost step runs, with ``args`` and ``kwargs``.
+        attempt: number of the current attempt of the call, counted from 1.
+        deadline: loop time at which the innermost enclosing timeout ends; ``inf`` if there is none.
+        loop: the loop that the call runs on; it has the clock.
+        on_asyncio: whether that loop is asyncio's.
+        classifier: what judges the outcomes; ``None`` for the default rules.
+        key: what :class:`~seawall.Keyed` chooses a policy by.
+        idempotent: ``False`` if only what never reached the dependency may be repeated.
+        tags: what the caller wants to find again in events.
+        open: set by a function that returns while its attempt goes on.
+        single_run: why the function can run only once, if so.
+        ticket: the innermost ticket of a circuit that the call holds.
+        scope: the innermost timeout around the call.
+        is_block: whether a block or loop runs in place of a function.
+        in_body: whether the body of that block has begun in this attempt.
+    """
+
+    # Class-level defaults instead of an __init__: a call stores only what differs.
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = MappingProxyType({})
+    attempt: int = 1
+    deadline: float = inf
+    loop: Loop
+    on_asyncio: bool = True
+    classifier: Classify | None = None
+    key: Any = None
+    idempotent: bool | None = None
+    tags: Mapping[str, Any] = MappingProxyType({})
+    open: OpenAttempt | None = None
+    single_run: str | None = None
+    ticket: Held | None = None
+    scope: Scope | None = None
+    is_block: bool = False
+    in_body: bool = False
+    pauses: Pause | None = None
+    story: list[str] | None = None
+    unjudged: bool = False
+    _judged: object = None
+    _verdict: Verdict | None = None
+
+    def begin(self) -> None:
+        """Take the running loop, and what is left of the deadline of the calling code.
+
+        Raises:
+            UsageError: no event loop is running.
+        """
+        try:
+            self.loop = get_running_loop()
+        except RuntimeError:
+            self.loop = trio_loop()
+            self.on_asyncio = False
+        scope = current_scope.get()
+        if scope is not None:
+            self.scope = live(scope, self.loop)
+            self.deadline = earliest(self.scope, self.loop)
+
+    def fail(self) -> None:
+        """End a call that raises: nothing of it may stay open, or refer to the exception."""
+        if self.open is not None:
+            self.open.end(self._verdict or NEUTRAL)
+            self.open = None
+        self._judged = self._verdict = self.story = None
+
+    def now(self) -> float:
+        """Return the loop's time in seconds."""
+        return self.loop.time()
+
+    def total_deadline(self) -> float:
+        """Return the loop time at which the outermost timeout around the call ends."""
+        when = inf
+        scope = live(self.scope, self.loop)
+        while scope is not None:
+            when = scope.when
+            scope = live(scope.outer, self.loop)
+        return when
+
+    def judge_result(self, value: object) -> Verdict:
+        """Return the verdict on what the current attempt returned."""
+        classify = self.classifier
+        if classify is None or self.unjudged:
+            return SUCCESS
+        if self._verdict is None or value is not self._judged:
+            self._remember(value, self._ask(classify, Outcome(value=value)))
+        return self._verdict or SUCCESS
+
+    def judge_error(self, error: BaseException) -> Verdict:
+        """Return the verdict on what the current attempt raised."""
+        verdict = self._verdict
+        if verdict is None or error is not self._judged:
+            if isinstance(error, BaseExceptionGroup):
+                verdict = combine(self._judge(leaf) for leaf in leaves_of(error))
+            else:
+                verdict = self._judge(error)
+            self._remember(error, verdict)
+        return verdict
+
+    def forget_verdict(self) -> None:
+        """Forget the verdict on the last attempt: another one begins."""
+        self._judged = self._verdict = None
+
+    def _remember(self, outcome: object, verdict: Verdict) -> None:
+        self._judged = outcome
+        self._verdict = verdict
+
+    def _judge(self, error: BaseException) -> Verdict:
+        if not isinstance(error, Exception):
+            return self._judge_cancellation(error)
+        if isinstance(error, RejectedError):
+            return Verdict(Kind.NEUTRAL, retry_after=error.retry_after, unprocessed=True)
+        if isinstance(error, UsageError):
+            return NEUTRAL
+        if isinstance(error, CallTimeoutError):
+            return FAILURE._replace(retryable=error.phase != "stalled")
+        if self.classifier is None:
+            return judge_exception(error)
+        return self._ask(self.classifier, Outcome(exception=error))
+
+    def _judge_cancellation(self, error: BaseException) -> Verdict:
+        hung = (
+            is_cancellation(error)
+            and not getattr(error, _WAITED, False)
+            and any_fired(self.scope, self.loop)
+        )
+        return Verdict(Kind.FAILURE) if hung else NEUTRAL
+
+    def _ask(self, classify: Classify, outcome: Outcome) -> Verdict:
+        try:
+            return check_verdict(classify(outcome), classify)
+        except BaseException as raised:
+            self._remember(raised, NEUTRAL)
+            raise
+
+    async def turn(self, waiter: Waiter, until: float = inf) -> bool:
+        """Wait for a turn; every wait of a policy goes through here.
+
+        The tickets that the call holds hear that it waits, so that a circuit that opens can refuse
+        it. Returns whether the turn was granted by ``until`` (loop time).
+        """
+        ticket = self.ticket
+        while ticket is not None:
+            ticket.waits(waiter)
+            ticket = ticket.outer
+        try:
+            await waiter.wait(until, on_asyncio=self.on_asyncio)
+        except BaseException as error:
+            # Marked, for all pipelines that it passes: the dependency has no part in this.
+            setattr(error, _WAITED, True)
+            raise
+        finally:
+            ticket = self.ticket
+            while ticket is not None:
+                ticket.goes_on()
+                ticket = ticket.outer
+        refusal, waiter.error = waiter.error, None
+        if refusal is None:
+            return waiter.granted
+        try:
+            raise refusal
+        finally:
+            del refusal
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep between two attempts; a loop gets its turn first and sleeps when it goes on."""
+        if self.pauses is not None:
+            await self.pauses()
+        if self.on_asyncio:
+            await sleep(seconds)
+        else:
+            await anyio.sleep(seconds)
+
+
+_WAITED = "__seawall_waited__"
+
+Proceed: TypeAlias = Callable[[Call[T]], Awaitable[T]]
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Say whether an exception is asyncio's or trio's cancellation."""
+    return isinstance(error, CancelledError) or (
+        type(error).__name__ == "Cancelled" and type(error).__module__.startswith("trio")
+    )
+
+
+def invoke(call: Call[T]) -> Awaitable[T]:
+    """Run the function of the call: the innermost step of every pipeline."""
+    if call._verdict is not None:  # noqa: SLF001 - same module, on the hot path
+        call.forget_verdict()
+    result = call.function(*call.args, **call.kwargs)
+    if type(result) is CoroutineType or isawaitable(result):
+        return result  # type: ignore[no-any-return]
+    name = getattr(call.function, "__qualname__", repr(call.function))
+    message = (
+        f"{name} returned {type(result).__name__}, which cannot be awaited.\n"
+        f"  wrong: def {name}(...): ...         await pipeline.execute({name})\n"
+        f"  right: async def {name}(...): ...   await pipeline.execute({name})\n"
+        f"  for blocking code: await pipeline.execute(asyncio.to_thread, {name})"
+    )
+    raise UsageError(message)

@@ -1,0 +1,92 @@
+"""Deadlines: how much time is left, and which timeouts enclose the code that runs now.
+
+A running ``Timeout`` is a :class:`Scope`. Scopes form a chain, from the innermost outwards, which
+nested calls and child tasks inherit through a context variable. A scope that has ended counts for
+nothing, so a task that outlives the call which started it inherits no deadline from it.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from seawall.core.clock import current_loop
+
+if TYPE_CHECKING:
+    from seawall.core.clock import Loop
+
+
+class Scope:
+    """One running timeout, seen from inside.
+
+    Attributes:
+        when: the loop time at which it fires.
+        outer: the scope that encloses it, in this or in a calling pipeline.
+        loop: the loop whose time ``when`` is.
+        fired: whether it has cancelled what runs inside.
+        ended: whether it is over.
+    """
+
+    when: float = inf
+    outer: Scope | None = None
+    loop: Loop
+    fired: bool = False
+    ended: bool = False
+
+    def has_fired(self) -> bool:
+        """Say whether this timeout has cancelled what runs inside it."""
+        return self.fired
+
+
+current_scope: ContextVar[Scope | None] = ContextVar("seawall.scope", default=None)
+
+
+def live(scope: Scope | None, loop: Loop) -> Scope | None:
+    """Return the innermost scope of a chain that has not ended and that belongs to the loop."""
+    while scope is not None and (scope.ended or scope.loop is not loop):
+        scope = scope.outer
+    return scope
+
+
+def earliest(scope: Scope | None, loop: Loop) -> float:
+    """Return the earliest time at which a live scope of the chain fires; ``inf`` if none does."""
+    when = inf
+    while (scope := live(scope, loop)) is not None:
+        when = min(when, scope.when)
+        scope = scope.outer
+    return when
+
+
+def any_fired(scope: Scope | None, loop: Loop) -> bool:
+    """Say whether a live scope of the chain has fired."""
+    while (scope := live(scope, loop)) is not None:
+        if scope.has_fired():
+            return True
+        scope = scope.outer
+    return False
+
+
+def leave(scope: Scope, token: Any) -> None:
+    """End a scope and take it out of the context, if that is still the one it entered."""
+    scope.ended = True
+    try:
+        current_scope.reset(token)
+    except ValueError:
+        # A block that ends in another context than it began in: there, it was never set.
+        if current_scope.get() is scope:
+            current_scope.set(scope.outer)
+
+
+def deadline() -> float | None:
+    """Return the seconds left for the current call, or ``None`` where no deadline applies.
+
+    The deadline is the earliest of all seawall timeouts around the running code. It is never
+    negative: 0.0 says that the time is up. Child tasks inherit it until the call ends that set it.
+
+    Raises:
+        UsageError: no event loop is running.
+    """
+    loop = current_loop()
+    when = earliest(current_scope.get(), loop)
+    return None if when == inf else max(0.0, when - loop.time())

@@ -1,0 +1,268 @@
+"""The one protocol: a policy is an async function around the rest of the pipeline."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import wraps
+from inspect import isasyncgenfunction, isawaitable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from seawall.core.block import Attempt, Attempts, Blocks
+from seawall.core.call import Call, Proceed, invoke
+from seawall.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from seawall.core.bound import Bound
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Policy(ABC):
+    """Base of every policy, and of :class:`~seawall.Pipeline`.
+
+    A policy of one's own overrides :meth:`run`; all ways in come with it::
+
+        class Announce(Policy):
+            async def run(self, call, proceed):
+                print("attempt", call.attempt)
+                return await proceed(call)
+
+    A policy holds only what all its calls share. What belongs to one call is on the ``call``, or
+    in a local variable of ``run``.
+    """
+
+    name: str | None = None
+    _chain: Proceed[Any] | None = None
+    _blocks: Blocks | None = None
+
+    @abstractmethod
+    async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
+        """Run the rest of the pipeline, ``await proceed(call)``, and do this policy's part."""
+
+    def link(self, proceed: Proceed[T]) -> Proceed[T]:
+        """Put this policy around the rest of a pipeline; done once, when the pipeline is built."""
+        run = self.run
+
+        def step(call: Call[T]) -> Awaitable[T]:
+            return run(call, proceed)
+
+        return step
+
+    def matters(self, now: float) -> bool:  # noqa: ARG002 - policies with something to say use it
+        """Say whether forgetting this policy now would lose what callers rely on."""
+        return False
+
+    @overload
+    async def execute(
+        self, target: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    async def execute(self, target: Awaitable[T], /) -> T: ...
+    async def execute(self, target: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Run a function, or await an awaitable, behind this policy.
+
+        Args:
+            target: any callable that returns an awaitable; it is called with the further
+                arguments, as often as the policies say. Or an awaitable, which can run only once:
+                a retry then makes a single attempt. A coroutine object that is refused is closed.
+            args: positional arguments for the callable.
+            kwargs: keyword arguments for the callable.
+
+        Raises:
+            RejectedError: a policy refused the call; it never reached the function.
+            CallTimeoutError: a ``Timeout`` ended the call.
+            UsageError: the target is no callable that returns an awaitable, and no awaitable.
+            Exception: whatever the function raises, as it is.
+        """
+        if not callable(target):
+            return await self._execute_awaitable(target, args, kwargs)
+        call: Call[Any] = Call()
+        call.function = target
+        call.args = args
+        call.kwargs = kwargs
+        call.begin()
+        chain = self._chain or self._build()
+        try:
+            result = await chain(call)
+        except BaseException:
+            call.fail()
+            raise
+        if call._verdict is not None:  # noqa: SLF001 - on the hot path
+            call.forget_verdict()
+        return result
+
+    async def conduct(self, call: Call[T]) -> T:
+        """Run a call that was made by hand; for code that needs more than a function's arguments.
+
+        The call may carry its own ``classifier``, ``key`` and ``idempotent``. After a return with
+        ``call.open`` set, who ends the body ends that.
+        """
+        call.begin()
+        chain = self._chain or self._build()
+        try:
+            result: T = await chain(call)
+        except BaseException:
+            call.fail()
+            raise
+        call.forget_verdict()
+        return result
+
+    async def _execute_awaitable(
+        self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if not isawaitable(target) or args or kwargs:
+            raise UsageError(_explain_target(target, with_arguments=isawaitable(target)))
+        once = _Once(target)
+        call: Call[Any] = Call()
+        call.function = once
+        call.single_run = (
+            "a coroutine object or other awaitable can run only once; to repeat it, pass the "
+            "function: `await pipeline.execute(fetch, url)`, not `execute(fetch(url))`"
+        )
+        try:
+            return await self.conduct(call)
+        finally:
+            once.close()
+
+    def _build(self) -> Proceed[Any]:
+        chain = self.link(invoke)
+        # Also for policies that are frozen dataclasses.
+        object.__setattr__(self, "_chain", chain)
+        return chain
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out of a copy what is tied to this very object."""
+        return {
+            name: value for name, value in vars(self).items() if name not in {"_chain", "_blocks"}
+        }
+
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, T]], /
+    ) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[P, Awaitable[T]], /
+    ) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __call__(self, function: Any, /) -> Any:
+        """Decorate an async function so that each of its calls runs behind this policy.
+
+        Raises:
+            UsageError: what is decorated is not a function that returns an awaitable.
+        """
+        if not callable(function) or isasyncgenfunction(function):
+            raise UsageError(_explain_decorated(function))
+
+        @wraps(function)
+        async def behind_policy(*args: Any, **kwargs: Any) -> Any:
+            return await self.execute(function, *args, **kwargs)
+
+        return behind_policy
+
+    def bind(
+        self,
+        *,
+        key: Any = None,
+        timeout: float | None = None,
+        idempotent: bool | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> Bound:
+        """Return a light view of this policy that sets these on each call.
+
+        Args:
+            key: what ``Keyed`` chooses a policy by, and refusals name.
+            timeout: seconds that the whole call may take, as a ``Timeout`` around this policy.
+            idempotent: ``False`` lets ``Retry`` repeat only what never reached the dependency.
+            tags: what the caller wants to find again, by name.
+
+        Raises:
+            ValueError: the timeout is not a positive number of seconds.
+            TypeError: an argument is of the wrong type.
+        """
+        from seawall.core.bound import Bound  # noqa: PLC0415 - a view is a policy itself
+
+        return Bound(self, key=key, timeout=timeout, idempotent=idempotent, tags=tags)
+
+    # The three below are no async functions: the frame that calls them is the one to remember.
+
+    def __aenter__(self) -> Coroutine[Any, Any, Attempt]:
+        blocks = self._blocks
+        if blocks is None:
+            blocks = Blocks()
+            object.__setattr__(self, "_blocks", blocks)
+        return blocks.enter(self._chain or self._build(), sys._getframe(1))  # noqa: SLF001
+
+    def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Coroutine[Any, Any, bool]:
+        return (self._blocks or Blocks()).exit(sys._getframe(1), error)  # noqa: SLF001
+
+    def __aiter__(self) -> Attempts:
+        return Attempts(self._chain or self._build())
+
+
+class _Once:
+    """An awaitable as the function of a call."""
+
+    __slots__ = ("_awaitable", "_begun")
+
+    def __init__(self, awaitable: Awaitable[Any]) -> None:
+        self._awaitable: Awaitable[Any] | None = awaitable
+        self._begun = False
+
+    def __call__(self) -> Awaitable[Any]:
+        awaitable = self._awaitable
+        if awaitable is None or self._begun:
+            message = "an awaitable can run only once, but a policy tried to run it again"
+            raise UsageError(message)
+        self._begun = True
+        return awaitable
+
+    def close(self) -> None:
+        """Close a coroutine that never began, so that nothing warns about it."""
+        awaitable, self._awaitable = self._awaitable, None
+        if not self._begun and isinstance(awaitable, Coroutine):
+            awaitable.close()
+
+
+def _explain_target(target: object, *, with_arguments: bool) -> str:
+    if with_arguments:
+        return (
+            "arguments were given beside an awaitable, which cannot take them.\n"
+            "  wrong: await pipeline.execute(fetch(), url)\n"
+            "  right: await pipeline.execute(fetch, url)"
+        )
+    return (
+        f"execute() needs a callable that returns an awaitable, or an awaitable, not {target!r}.\n"
+        "  wrong: await pipeline.execute(time.sleep(1))\n"
+        "  right: await pipeline.execute(asyncio.sleep, 1)"
+    )
+
+
+def _explain_decorated(function: object) -> str:
+    if isasyncgenfunction(function):
+        return (
+            f"{function!r} is an async generator function, which a pipeline cannot decorate yet; "
+            "decorate the function that opens the stream instead"
+        )
+    if isawaitable(function):
+        if isinstance(function, Coroutine):
+            function.close()
+        return (
+            "a pipeline is called with a function to decorate, not with a coroutine.\n"
+            "  wrong: await pipeline(fetch(url))\n"
+            "  right: await pipeline.execute(fetch, url)"
+        )
+    return (
+        f"a pipeline decorates async functions, not {function!r}.\n"
+        "  right: @pipeline\n"
+        "         async def fetch(url): ..."
+    )

@@ -1,0 +1,80 @@
+"""Another answer where a call fails."""
+
+from __future__ import annotations
+
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from seawall.core.errors import UsageError
+from seawall.core.policy import Policy
+from seawall.core.verdict import ExceptionTypes, check_exception_types, leaves_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seawall.core.call import Call, Proceed
+
+T = TypeVar("T")
+
+_NOT_GIVEN: Final[Any] = object()
+
+
+class Fallback(Policy):
+    """Answers in place of a call that raised one of the exceptions in ``on``.
+
+    Either a function, called with the arguments of the call (another model, another region), in
+    which the error is ``sys.exception()``; or a fixed value. Cancellations are never answered. A
+    block that a policy inside refused cannot be skipped, so there the refusal is raised.
+
+    Args:
+        function: a function, async or not, that returns the answer.
+        value: the answer itself.
+        on: exception type, or a tuple of them, to answer for; of a group, all leaves must match.
+
+    Raises:
+        TypeError: both or neither of ``function`` and ``value`` are given, or one is of the wrong
+            type.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        value: Any = _NOT_GIVEN,
+        on: ExceptionTypes = Exception,
+    ) -> None:
+        if (function is None) == (value is _NOT_GIVEN):
+            message = (
+                "Fallback needs a function or a value, one of the two.\n"
+                "  right: Fallback(from_cache)\n"
+                "  right: Fallback(value=[])"
+            )
+            raise UsageError(message)
+        if function is not None and not callable(function):
+            message = f"function must be callable, not {function!r}; a value is given by value="
+            raise TypeError(message)
+        check_exception_types("on", on)
+        self._function = function
+        self._value = value
+        self.on = on
+
+    def __repr__(self) -> str:
+        answer = (
+            f"value={self._value!r}" if self._function is None else f"{self._function!r}"
+        )
+        return f"Fallback({answer}, on={self.on!r})"
+
+    async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
+        """Run the rest of the pipeline, and answer where it raises."""
+        try:
+            return await proceed(call)
+        except Exception as error:
+            if not all(isinstance(leaf, self.on) for leaf in leaves_of(error)):
+                raise
+            if call.is_block and not call.in_body:
+                raise
+            call.forget_verdict()
+            if self._function is None:
+                return self._value  # type: ignore[no-any-return]
+            answer = self._function(*call.args, **call.kwargs)
+            return await answer if isawaitable(answer) else answer  # type: ignore[no-any-return]

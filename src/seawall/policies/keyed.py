@@ -1,0 +1,173 @@
+"""One policy for each key."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from seawall.core.checks import check_count
+from seawall.core.errors import UsageError
+from seawall.core.policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from seawall.core.call import Call, Proceed
+
+T = TypeVar("T")
+
+
+
+class Keyed(Policy):
+    """Runs each call through the policy of its key, which is made when it is first needed.
+
+    With one circuit for several hosts, a dead one would cut off the healthy ones. The number of
+    keys is bounded: beyond ``max_keys`` the longest unused is forgotten, but never one that has
+    calls inside, nor one whose circuit refuses or may be asked soon again. If all of them matter,
+    there are more than ``max_keys`` until some do not.
+
+    Args:
+        factory: called with a key, returns the policy or pipeline for it.
+        key: called with the arguments of the call, returns its key. Default: the key that was set
+            by ``bind(key=...)``.
+        max_keys: keys to remember.
+
+    Raises:
+        ValueError: ``max_keys`` is less than 1.
+        TypeError: an argument is of the wrong type.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[Any], Policy],
+        *,
+        key: Callable[..., Any] | None = None,
+        max_keys: int = 1000,
+    ) -> None:
+        if isinstance(factory, type) or isinstance(factory, Policy) or not callable(factory):
+            raise UsageError(_explain_factory(factory))
+        if key is not None and not callable(key):
+            message = f"key must be a callable of the call's arguments or None, not {key!r}"
+            raise TypeError(message)
+        check_count("max_keys", max_keys, at_least=1)
+        self._factory = factory
+        self._key = key
+        self.max_keys = max_keys
+        # The longest unused first.
+        self._entries: OrderedDict[Any, _Entry] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"Keyed({self._factory!r}, max_keys={self.max_keys!r})"
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self._entries))
+
+    def __getitem__(self, key: Any) -> Policy:
+        """Return the policy of a key that has been used.
+
+        Raises:
+            KeyError: the key has not been used, or has been forgotten.
+        """
+        return self._entries[key].policy
+
+    async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
+        """Run the rest of the pipeline inside the policy of the call's key.
+
+        Raises:
+            UsageError: the call has no key.
+        """
+        key = call.key if self._key is None else self._key(*call.args, **call.kwargs)
+        if key is None:
+            raise UsageError(_NO_KEY)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._add(key, call.now())
+        else:
+            self._entries.move_to_end(key)
+        outer_key, call.key = call.key, key
+        entry.inside += 1
+        try:
+            result: T = await entry.link(proceed)(call)
+        except BaseException:
+            entry.leave()
+            raise
+        finally:
+            call.key = outer_key
+        if call.open is None:
+            entry.leave()
+        else:
+            call.open.on_release(entry.leave)
+        return result
+
+    def matters(self, now: float) -> bool:
+        """Say whether one of the keys matters."""
+        return any(entry.matters(now) for entry in self._entries.values())
+
+    def _add(self, key: Any, now: float) -> _Entry:
+        policy = self._factory(key)
+        if not isinstance(policy, Policy):
+            message = f"factory({key!r}) must return a Policy, not {policy!r}"
+            raise UsageError(message)
+        entry = self._entries[key] = _Entry(policy)
+        if len(self._entries) > self.max_keys:
+            self._forget(key, now)
+        return entry
+
+    def _forget(self, new: Any, now: float) -> None:
+        # What matters moves to the end, so that it is not looked at again for each new key.
+        for _ in range(_LOOKED_AT):
+            key, entry = next(iter(self._entries.items()))
+            if key == new or entry.matters(now):
+                self._entries.move_to_end(key)
+                continue
+            del self._entries[key]
+            if len(self._entries) <= self.max_keys:
+                return
+
+
+_LOOKED_AT: Final = 16
+_NO_KEY: Final = (
+    "this call has no key.\n"
+    "  right: await pipeline.bind(key=host).execute(fetch, url)\n"
+    "  right: Keyed(lambda host: CircuitBreaker(name=host), key=lambda url: urlsplit(url).hostname)"
+)
+
+
+class _Entry:
+    """The policy of one key."""
+
+    __slots__ = ("_link", "_proceed", "inside", "policy")
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.inside = 0
+        self._proceed: Proceed[Any] | None = None
+        self._link: Proceed[Any] | None = None
+
+    def link(self, proceed: Proceed[Any]) -> Proceed[Any]:
+        """Return the policy around the rest of the pipeline, which is nearly always the same."""
+        link = self._link
+        if link is None or proceed is not self._proceed:
+            self._proceed = proceed
+            link = self._link = self.policy.link(proceed)
+        return link
+
+    def leave(self) -> None:
+        """Count one call less inside."""
+        self.inside -= 1
+
+    def matters(self, now: float) -> bool:
+        """Say whether the policy may not be forgotten now."""
+        return self.inside > 0 or self.policy.matters(now)
+
+
+def _explain_factory(factory: object) -> str:
+    name = getattr(factory, "__name__", type(factory).__name__)
+    return (
+        f"factory must be a function that takes a key and returns a policy, not {factory!r}.\n"
+        f"  wrong: Keyed({name})\n"
+        f"  right: Keyed(lambda key: {name}())"
+    )

@@ -1,0 +1,198 @@
+"""A time limit for what runs inside.
+
+The rules:
+
+1. On asyncio no timer is armed per call. The deadlines of one duration are met in the order in
+   which they were set, so one ordered dict holds the running calls and one loop timer watches the
+   first of them: entering and leaving are O(1). The timer is never armed anew within a
+   millisecond, which is as fine as uvloop's clock is.
+2. When a deadline passes, the task is cancelled, as by ``asyncio.timeout``. On the way out the
+   cancellation is taken back with ``Task.uncancel()``. Only if nobody else has asked to cancel the
+   task, and what leaves is a ``CancelledError``, it becomes a ``CallTimeoutError``.
+3. So a caller's cancellation always passes, whenever it comes, and a ``TimeoutError`` of the
+   user's code passes as it is. A function that returns in spite of it has returned.
+4. On trio, a cancel scope does the same.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError, current_task
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+
+from seawall.core.checks import check_name, check_number
+from seawall.core.clock import check_move
+from seawall.core.deadline import Scope, current_scope, leave
+from seawall.core.errors import CallTimeoutError
+from seawall.core.policy import Policy
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Task, TimerHandle
+
+    from seawall.core.call import Call, Proceed
+    from seawall.core.clock import Loop
+
+T = TypeVar("T")
+
+_RESOLUTION = 0.001
+
+
+class Timeout(Policy):
+    """Ends what runs inside after a number of seconds, with :class:`~seawall.CallTimeoutError`.
+
+    It covers everything further inside: as the outermost policy the whole call with its retries
+    and waits, inside a ``Retry`` one attempt. Nested code reads what is left from
+    ``seawall.deadline()``. On asyncio the function is cancelled in the way of ``asyncio.timeout``;
+    a function that swallows the cancellation is not ended.
+
+    Args:
+        seconds: the limit, in seconds, more than 0.
+        name: shown in errors.
+
+    Raises:
+        ValueError: ``seconds`` is not more than 0, or not finite.
+        TypeError: an argument is of the wrong type.
+    """
+
+    def __init__(self, seconds: float, *, name: str | None = None) -> None:
+        check_number("seconds", seconds, above=0)
+        check_name(name)
+        self.seconds = seconds
+        self.name = name
+        self._loop: Loop | None = None
+        self._lanes: dict[float, _Lane] = {}
+
+    def __repr__(self) -> str:
+        name = "" if self.name is None else f", name={self.name!r}"
+        return f"Timeout({self.seconds!r}{name})"
+
+    def seconds_for(self, call: Call[Any]) -> float:  # noqa: ARG002 - for subclasses
+        """Return the limit for this call; ``inf`` for none. A subclass may look at the call."""
+        return self.seconds
+
+    async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
+        """Run the rest of the pipeline within the limit."""
+        if not call.on_asyncio:
+            return await self._run_on_trio(call, proceed)
+        loop: Any = call.loop
+        if loop is not self._loop:
+            check_move(self, self._loop, loop)
+            self._loop = loop
+            self._lanes = {}
+        seconds = self.seconds_for(call)
+        lane = self._lanes.get(seconds)
+        if lane is None:
+            lane = self._open_lane(seconds, loop)
+        task: Task[Any] = current_task(loop)  # type: ignore[assignment]
+        running = _Running()
+        running.loop = loop
+        running.task = task
+        running.when = when = loop.time() + seconds
+        running.cancelling = cancelling = task.cancelling()
+        running.outer = outer = call.scope
+        outer_deadline = call.deadline
+        if when < outer_deadline:
+            call.deadline = when
+        call.scope = running
+        entries = lane.entries
+        entries[running] = None
+        if lane.timer is None:
+            lane.arm(when)
+        token = current_scope.set(running)
+        try:
+            result = await proceed(call)
+        except BaseException as error:
+            if (
+                running.fired
+                and task.uncancel() <= cancelling
+                and isinstance(error, CancelledError)
+                and current_task() is task
+            ):
+                raise CallTimeoutError(seconds, name=self.name) from error
+            raise
+        else:
+            if running.fired:
+                task.uncancel()
+            return result
+        finally:
+            del entries[running]
+            leave(running, token)
+            running.task = None
+            call.scope = outer
+            call.deadline = outer_deadline
+
+    def _open_lane(self, seconds: float, loop: AbstractEventLoop) -> _Lane:
+        # A subclass may give each call its own limit: only the lanes in use are kept.
+        for idle in [key for key, lane in self._lanes.items() if lane.timer is None]:
+            if not self._lanes[idle].entries:
+                del self._lanes[idle]
+        lane = self._lanes[seconds] = _Lane(loop)
+        return lane
+
+    async def _run_on_trio(self, call: Call[T], proceed: Proceed[T]) -> T:
+        seconds = self.seconds_for(call)
+        scope = _TrioScope()
+        scope.loop = call.loop
+        scope.when = when = call.now() + seconds
+        scope.outer = outer = call.scope
+        outer_deadline = call.deadline
+        call.deadline = min(when, outer_deadline)
+        call.scope = scope
+        token = current_scope.set(scope)
+        try:
+            with anyio.CancelScope(deadline=when) as scope.cancel_scope:
+                return await proceed(call)
+        finally:
+            leave(scope, token)
+            call.scope = outer
+            call.deadline = outer_deadline
+        raise CallTimeoutError(seconds, name=self.name)
+
+
+class _Running(Scope):
+    """One call inside a timeout on asyncio."""
+
+    task: Task[Any] | None = None
+    cancelling: int = 0
+
+
+class _TrioScope(Scope):
+    """One call inside a timeout on trio."""
+
+    cancel_scope: anyio.CancelScope | None = None
+
+    def has_fired(self) -> bool:
+        return self.cancel_scope is not None and self.cancel_scope.cancel_called
+
+
+class _Lane:
+    """The running calls of one duration, the earliest deadline first, and their timer."""
+
+    __slots__ = ("_loop", "entries", "timer")
+
+    def __init__(self, loop: AbstractEventLoop) -> None:
+        self._loop = loop
+        self.entries: dict[_Running, None] = {}
+        self.timer: TimerHandle | None = None
+
+    def arm(self, when: float) -> None:
+        """Watch for a deadline."""
+        if when < inf:
+            self.timer = self._loop.call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        now = self._loop.time()
+        self.timer = None
+        due: list[_Running] = []
+        for running in self.entries:
+            if running.when > now:
+                self.arm(max(running.when, now + _RESOLUTION))
+                break
+            if not running.fired:
+                due.append(running)
+        for running in due:
+            running.fired = True
+            if running.task is not None:
+                running.task.cancel()
