@@ -22,7 +22,7 @@ import types
 from asyncio import current_task, get_running_loop
 from contextlib import suppress
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, cast
 from weakref import WeakKeyDictionary, ref
 
 from seawall.core.call import Call
@@ -81,7 +81,7 @@ class _Driver:
                 try:
                     argument = yield signal
                     step = self.coroutine.send
-                except BaseException as thrown:  # noqa: BLE001 - all of it belongs to the chain
+                except BaseException as thrown:
                     argument = thrown
                     step = self.coroutine.throw
         except BaseException:
@@ -132,7 +132,9 @@ async def _await(awaitable: Awaitable[Any]) -> Any:
 
 
 def _as_coroutine(awaitable: Awaitable[Any]) -> CoroutineType[Any, Any, Any]:
-    return awaitable if isinstance(awaitable, types.CoroutineType) else _await(awaitable)
+    if isinstance(awaitable, types.CoroutineType):
+        return awaitable
+    return cast("CoroutineType[Any, Any, Any]", _await(awaitable))
 
 
 class Attempt:
@@ -182,7 +184,7 @@ class Attempt:
         self._call.unjudged = self._result is _UNSET
         return self.result
 
-    async def __aenter__(self) -> Attempt:
+    async def __aenter__(self) -> Self:
         await self._find_loop().enter(self)
         return self
 

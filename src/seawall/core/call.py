@@ -247,11 +247,11 @@ def is_cancellation(error: BaseException) -> bool:
 
 def invoke(call: Call[T]) -> Awaitable[T]:
     """Run the function of the call: the innermost step of every pipeline."""
-    if call._verdict is not None:  # noqa: SLF001 - same module, on the hot path
+    if call._verdict is not None:
         call.forget_verdict()
     result = call.function(*call.args, **call.kwargs)
     if type(result) is CoroutineType or isawaitable(result):
-        return result  # type: ignore[no-any-return]
+        return result
     name = getattr(call.function, "__qualname__", repr(call.function))
     message = (
         f"{name} returned {type(result).__name__}, which cannot be awaited.\n"

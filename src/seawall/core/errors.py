@@ -1,12 +1,12 @@
 """Every error that seawall raises.
 
-    SeawallError
-    ├── RejectedError            the call never reached the dependency
-    │   ├── CircuitOpenError
-    │   ├── BulkheadFullError
-    │   └── DeadlineError        not enough time was left to begin
-    ├── CallTimeoutError         also a TimeoutError
-    └── UsageError               also a TypeError
+SeawallError
+├── RejectedError            the call never reached the dependency
+│   ├── CircuitOpenError
+│   ├── BulkheadFullError
+│   └── DeadlineError        not enough time was left to begin
+├── CallTimeoutError         also a TimeoutError
+└── UsageError               also a TypeError
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class Policy(ABC):
         except BaseException:
             call.fail()
             raise
-        if call._verdict is not None:  # noqa: SLF001 - on the hot path
+        if call._verdict is not None:
             call.forget_verdict()
         return result
 
@@ -195,7 +195,7 @@ class Policy(ABC):
         if blocks is None:
             blocks = Blocks()
             object.__setattr__(self, "_blocks", blocks)
-        return blocks.enter(self._chain or self._build(), sys._getframe(1))  # noqa: SLF001
+        return blocks.enter(self._chain or self._build(), sys._getframe(1))
 
     def __aexit__(
         self,
@@ -203,7 +203,7 @@ class Policy(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> Coroutine[Any, Any, bool]:
-        return (self._blocks or Blocks()).exit(sys._getframe(1), error)  # noqa: SLF001
+        return (self._blocks or Blocks()).exit(sys._getframe(1), error)
 
     def __aiter__(self) -> Attempts:
         return Attempts(self._chain or self._build())

@@ -157,7 +157,7 @@ def status_of(error: BaseException) -> int | None:
     for holder, name in ((error, "status_code"), (error, "status"), (response, "status_code")):
         status = getattr(holder, name, None)
         if isinstance(status, int) and not isinstance(status, bool):
-            return int(status) if 400 <= status <= 599 else None  # noqa: PLR2004
+            return int(status) if 400 <= status <= 599 else None
     return None
 
 

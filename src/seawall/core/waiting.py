@@ -10,7 +10,7 @@ from __future__ import annotations
 from asyncio import get_running_loop
 from collections import OrderedDict
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -104,7 +104,7 @@ class Slots:
             return True
         return False
 
-    async def wait(self, call: Call[object], until: float) -> bool:
+    async def wait(self, call: Call[Any], until: float) -> bool:
         """Wait for a slot in order of arrival; say whether it was granted by ``until``."""
         waiter = Waiter()
         self.queue[waiter] = None

@@ -59,9 +59,7 @@ class Fallback(Policy):
         self.on = on
 
     def __repr__(self) -> str:
-        answer = (
-            f"value={self._value!r}" if self._function is None else f"{self._function!r}"
-        )
+        answer = f"value={self._value!r}" if self._function is None else f"{self._function!r}"
         return f"Fallback({answer}, on={self.on!r})"
 
     async def run(self, call: Call[T], proceed: Proceed[T]) -> T:

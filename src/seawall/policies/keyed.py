@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-
 class Keyed(Policy):
     """Runs each call through the policy of its key, which is made when it is first needed.
 
@@ -44,7 +43,7 @@ class Keyed(Policy):
         key: Callable[..., Any] | None = None,
         max_keys: int = 1000,
     ) -> None:
-        if isinstance(factory, type) or isinstance(factory, Policy) or not callable(factory):
+        if isinstance(factory, type | Policy) or not callable(factory):
             raise UsageError(_explain_factory(factory))
         if key is not None and not callable(key):
             message = f"key must be a callable of the call's arguments or None, not {key!r}"

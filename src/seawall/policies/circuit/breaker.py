@@ -136,7 +136,7 @@ class CircuitBreaker(Policy):
         except CircuitOpenError as refusal:
             self._sign(refusal, call)
             raise
-        ticket.outer = call.ticket  # type: ignore[assignment] - another circuit's, or nothing
+        ticket.outer = call.ticket  # type: ignore[assignment]
         call.ticket = ticket
         try:
             result = await proceed(call)
@@ -195,10 +195,8 @@ class CircuitBreaker(Policy):
         try:
             loop = current_loop()
         except UsageError:
-            loop = self._loop
-            if loop is None or loop.is_closed():
-                return self._seen
-            return loop.time()
+            last = self._loop
+            return self._seen if last is None or last.is_closed() else last.time()
         if loop is not self._loop:
             self._move(loop)
         self._seen = loop.time()

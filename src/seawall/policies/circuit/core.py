@@ -29,17 +29,20 @@ from __future__ import annotations
 import random as random_module
 from enum import Enum
 from math import inf, isnan, nan
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from seawall.core.checks import check_count, check_number, check_type
 from seawall.core.errors import CircuitOpenError, Opening
 from seawall.core.verdict import Kind
+from seawall.policies.circuit.open_time import OpenTime
 from seawall.policies.circuit.rules import as_rule
+from seawall.policies.circuit.ticket import Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seawall.policies.circuit.rules import TripRule
+    from seawall.policies.circuit.ticket import Waiter
 
 
 class State(Enum):
@@ -93,44 +96,6 @@ _DEFAULT_LEASE: Final = 30.0
 _MEMORY: Final = 60.0
 
 
-class Waiter(Protocol):
-    """What an admitted call waits with, for a slot or a turn further inside."""
-
-    def refuse(self, error: BaseException) -> None:
-        """End the wait with this error. It must not raise."""
-
-
-class Ticket:
-    """The part of a circuit that one admitted call holds, until it is settled.
-
-    Attributes:
-        circuit: the circuit that admitted the call.
-        generation: its generation then; below 0 once settled, or if the ticket counts for nothing.
-        start: when the call was admitted.
-        probe: whether it is a probe.
-        first: whether it is the first attempt of its call.
-        outer: the ticket of the next circuit outside; a link for whoever keeps the tickets.
-    """
-
-    # No __init__: with it, making a ticket takes nearly twice as long.
-    __slots__ = ("circuit", "first", "generation", "outer", "probe", "start")
-
-    circuit: Circuit
-    generation: int
-    start: float
-    probe: bool
-    first: bool
-    outer: Ticket | None
-
-    def waits(self, waiter: Waiter) -> None:
-        """Remember that the call waits: if the circuit opens meanwhile, the waiter is refused."""
-        self.circuit.waiting[self] = waiter
-
-    def goes_on(self) -> None:
-        """Forget the waiter: the call waits no longer."""
-        self.circuit.waiting.pop(self, None)
-
-
 class Circuit:
     """A circuit breaker without a clock: a pure state machine.
 
@@ -173,12 +138,10 @@ class Circuit:
         "_last_admission",
         "_lease",
         "_mean_gap",
-        "_open_base",
         "_open_time",
         "_open_until",
         "_places",
         "_quiet_until",
-        "_random",
         "_state",
         "_successes",
         "_tally",
@@ -186,9 +149,7 @@ class Circuit:
         "close_after",
         "count_retries",
         "generation",
-        "max_open_for",
         "on_change",
-        "open_for",
         "opening",
         "probe_lease",
         "probes",
@@ -212,27 +173,17 @@ class Circuit:
         random: Callable[[], float] = random_module.random,
     ) -> None:
         self.rule = as_rule(trip)
-        check_number("open_for", open_for, above=0, optional=True)
-        check_number("max_open_for", max_open_for, above=0, optional=True)
-        if open_for is not None and max_open_for is not None and max_open_for < open_for:
-            raise ValueError(
-                f"max_open_for must be at least open_for ({open_for!r}), not {max_open_for!r}"
-            )
+        self._open_time = OpenTime(open_for, max_open_for, random)
         check_count("probes", probes, at_least=1)
         check_count("close_after", close_after, at_least=1)
         check_number("probe_lease", probe_lease, above=0, optional=True)
         check_type("count_retries", count_retries, bool, "True or False")
         check_type("shadow", shadow, bool, "True or False")
-        if not callable(random):
-            raise TypeError(f"random must be a function that returns 0.0 to 1.0, not {random!r}")
-        self.open_for = open_for
-        self.max_open_for = max_open_for
         self.probes = probes
         self.close_after = close_after
         self.probe_lease = probe_lease
         self.count_retries = count_retries
         self.shadow = shadow
-        self._random = random
 
         self.generation = 0
         self.opening: Opening | None = None
@@ -247,16 +198,25 @@ class Circuit:
         self._successes = 0
         self._tally = self.rule.start()
         self._quiet_until = self._tally.quiet_until
-        self._open_base = self._open_time = 0.0
         self._open_until = -inf
         # Tickets of probes with the end of their lease, the earliest first.
         self._places: dict[Ticket, float] = {}
         self._lease = _DEFAULT_LEASE if self.probe_lease is None else self.probe_lease
         # Longest gap that needs no care in learning the rate; None if it is not learned at all.
-        self._usual_gap = -1.0 if self.open_for is None else None
+        self._usual_gap = -1.0 if open_for is None else None
         self._last_admission = nan
         self._mean_gap = 0.0
         self._gaps = 0
+
+    @property
+    def open_for(self) -> float | None:
+        """Seconds for which it stays open; ``None`` if the traffic decides."""
+        return self._open_time.fixed
+
+    @property
+    def max_open_for(self) -> float | None:
+        """Seconds up to which re-openings double the open time, if they do."""
+        return self._open_time.longest
 
     @property
     def state(self) -> State:
@@ -341,7 +301,7 @@ class Circuit:
 
     def reset(self, now: float) -> None:
         """Close now, from any state, without memory of failures. The shadow mode stays as it is."""
-        self._open_time = 0.0
+        self._open_time.forget()
         self._move(Trigger.RESET, now)
 
     def isolate(self) -> None:
@@ -452,31 +412,16 @@ class Circuit:
             # The gap across the outage says nothing about the traffic.
             self._last_admission = nan
         elif after is _OPEN:
-            self._open_time = self._next_open_time(
-                again=before is _HALF_OPEN
-                or (before is _CLOSED and now - self._closed_since < self._open_time)
+            again = before is _HALF_OPEN or (
+                before is _CLOSED and now - self._closed_since < self._open_time.last
             )
-            self._open_until = now + self._open_time
+            self._open_until = now + self._open_time.draw(self._mean_gap, again=again)
         if opening is not None:
             self.opening = opening
         if self.on_change is not None:
             self.on_change(before, after)
         if opening is not None:
             self._refuse_waiting(now)
-
-    def _next_open_time(self, *, again: bool) -> float:
-        longest = self.max_open_for
-        if longest is not None and again:
-            self._open_base = base = min(2.0 * self._open_base, longest)
-        elif self.open_for is not None:
-            self._open_base = self.open_for
-            return self.open_for
-        else:
-            # Twenty mean gaps; 0.0 while no gap is known.
-            base = min(max(20.0 * self._mean_gap, 1.0), 30.0, longest or inf)
-            self._open_base = base
-        low, high = 0.75 * base, min(1.25 * base, longest or inf)
-        return low + (high - low) * self._random()
 
     def _refuse_waiting(self, now: float) -> None:
         if not self.waiting:

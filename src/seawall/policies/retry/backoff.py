@@ -72,7 +72,7 @@ class Constant:
     def __post_init__(self) -> None:
         check_number("seconds", self.seconds, at_least=0)
 
-    def __call__(self, failed: int, last: float) -> float:
+    def __call__(self, failed: int, last: float) -> float:  # noqa: ARG002
         """Return the seconds to wait."""
         return self.seconds
 
@@ -88,7 +88,7 @@ class Linear:
         check_number("step", self.step, at_least=0)
         check_number("cap", self.cap, above=0)
 
-    def __call__(self, failed: int, last: float) -> float:
+    def __call__(self, failed: int, last: float) -> float:  # noqa: ARG002
         """Return the seconds to wait after so many failed attempts."""
         return min(self.cap, self.step * failed)
 

@@ -42,7 +42,7 @@ class RetryBudget:
     def earn(self) -> None:
         """Count the success of a first attempt."""
         tokens = self.tokens + self.ratio
-        self.tokens = tokens if tokens < self.capacity else self.capacity
+        self.tokens = min(self.capacity, tokens)
 
     def spend(self, now: float) -> bool:
         """Pay for one retry at this time in seconds; say whether there was a token for it."""

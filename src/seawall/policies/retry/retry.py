@@ -116,7 +116,7 @@ class Retry(Policy):
                         if call.attempt == 1 and verdict.kind is Kind.SUCCESS:
                             self._earn()
                         return result
-                if isinstance(step, str):
+                if real is not None and isinstance(step, str):
                     # Refused, but an earlier attempt did reach the dependency.
                     _tell(real, call, step)
                     raise real
