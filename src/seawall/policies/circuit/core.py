@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from seawall.policies.circuit.rules import TripRule
     from seawall.policies.circuit.ticket import Waiter
 
+__all__ = ["TRANSITIONS", "Circuit", "State", "Ticket", "Trigger"]
+
 
 class State(Enum):
     """What a circuit does with the next call."""
@@ -412,9 +414,7 @@ class Circuit:
             # The gap across the outage says nothing about the traffic.
             self._last_admission = nan
         elif after is _OPEN:
-            again = before is _HALF_OPEN or (
-                before is _CLOSED and now - self._closed_since < self._open_time.last
-            )
+            again = before is not _CLOSED or now - self._closed_since < self._open_time.last
             self._open_until = now + self._open_time.draw(self._mean_gap, again=again)
         if opening is not None:
             self.opening = opening
