@@ -1,0 +1,132 @@
+"""Give back what a cancelled attempt has left behind in the client's connection pool.
+
+A cancellation that arrives between two of httpcore's own steps leaves a connection in the pool
+that no request holds, that is not idle, and that nothing will ever close: with as many of them as
+the pool has places, it is dead (httpcore issue 1093; in httpcore2 the window is smaller). After
+an attempt that did not end cleanly:
+
+1. The pool's entry for this attempt is removed, if it is still there. It is known by the
+   ``extensions`` dict of its request, which belongs to this one attempt.
+2. Every connection that no entry holds, and that is neither idle nor closed, is dropped and closed.
+3. Waiting requests are given the places that became free.
+
+This works on private lists, ``_requests`` and ``_connections``. Where they are not found, under
+whatever transports are wrapped around them, nothing is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_MOST_OBJECTS: Final = 256
+
+
+def find_pools(transport: Any) -> tuple[Any, ...]:
+    """Return the connection pools beneath a transport, through the transports that wrap them."""
+    pools: list[Any] = []
+    waiting = [transport]
+    seen: set[int] = set()
+    while waiting and len(seen) < _MOST_OBJECTS:
+        found = waiting.pop()
+        if id(found) in seen:
+            continue
+        seen.add(id(found))
+        if _is_pool(found):
+            pools.append(found)
+        else:
+            waiting.extend(_transports_within(found))
+    return tuple(pools)
+
+
+def _is_pool(candidate: Any) -> bool:
+    return (
+        isinstance(getattr(candidate, "_requests", None), list)
+        and isinstance(getattr(candidate, "_connections", None), list)
+        and callable(getattr(candidate, "_assign_requests_to_connections", None))
+    )
+
+
+def _transports_within(holder: Any) -> Iterator[Any]:
+    """Yield what an object holds, directly or in a container, that can handle a request."""
+    for value in _values_of(holder):
+        for item in _contents(value):
+            if callable(getattr(item, "handle_async_request", None)):
+                yield item
+
+
+def _contents(value: Any) -> Iterable[Any]:
+    if _is_a(value, Mapping):
+        return value.values()  # type: ignore[no-any-return]
+    return value if _is_a(value, list | tuple | set | frozenset) else (value,)
+
+
+def _is_a(value: object, kind: Any) -> bool:
+    return isinstance(value, kind)
+
+
+def _values_of(holder: Any) -> Iterator[Any]:
+    yield from getattr(holder, "__dict__", {}).values()
+    for kind in type(holder).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            yield getattr(holder, name, None)
+
+
+def repair(pool: Any, extensions: object) -> list[Any]:
+    """Remove what an attempt has left in a pool; return the connections that are to be closed.
+
+    Synchronous, so that no cancellation can come between its steps.
+
+    Args:
+        pool: a connection pool of httpcore or httpcore2.
+        extensions: the ``extensions`` dict of the attempt's request.
+    """
+    try:
+        requests, connections = pool._requests, pool._connections
+        changed = False
+        for entry in requests:
+            if entry.request.extensions is extensions:
+                requests.remove(entry)
+                changed = True
+                break
+        held = {id(entry.connection) for entry in requests}
+        orphans = [
+            connection
+            for connection in connections
+            if id(connection) not in held
+            and not connection.is_idle()
+            and not connection.is_closed()
+        ]
+        if not orphans and not changed:
+            return []
+        for orphan in orphans:
+            connections.remove(orphan)
+        return [*orphans, *pool._assign_requests_to_connections()]
+    except (AttributeError, TypeError, ValueError):
+        # Another httpcore than the known ones. The attempt's own error matters, not this.
+        return []
+
+
+async def close_connections(connections: list[Any]) -> None:
+    """Close connections that were dropped; each gets its turn, whatever happens to the others."""
+    interruption: BaseException | None = None
+    with anyio.CancelScope(shield=True):
+        for connection in connections:
+            try:
+                await connection.aclose()
+            except Exception:  # noqa: S112 - nobody waits for a connection that was dropped
+                continue
+            except BaseException as error:
+                # asyncio's own cancellation passes the shield; the others are closed nevertheless.
+                interruption = error
+    if interruption is not None:
+        try:
+            raise interruption
+        finally:
+            del interruption
