@@ -205,7 +205,7 @@ class Circuit:
         self._places: dict[Ticket, float] = {}
         self._lease = _DEFAULT_LEASE if self.probe_lease is None else self.probe_lease
         # Longest gap that needs no care in learning the rate; None if it is not learned at all.
-        self._usual_gap = -1.0 if open_for is None else None
+        self._usual_gap = -inf if open_for is None else None
         self._last_admission = nan
         self._mean_gap = 0.0
         self._gaps = 0

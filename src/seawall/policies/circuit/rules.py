@@ -142,7 +142,7 @@ class AnyOf(TripRule):
 
     def start(self) -> Tally:
         """Return a fresh tally for one circuit."""
-        return AnyTally([rule.start() for rule in self.rules])
+        return AnyTally(tuple([rule.start() for rule in self.rules]))
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.rules))
@@ -172,7 +172,7 @@ class AllOf(TripRule):
 
     def start(self) -> Tally:
         """Return a fresh tally for one circuit."""
-        return AllTally([rule.start() for rule in self.rules])
+        return AllTally(tuple([rule.start() for rule in self.rules]))
 
     def __repr__(self) -> str:
         return " & ".join(f"({r!r})" if isinstance(r, AnyOf) else repr(r) for r in self.rules)

@@ -150,7 +150,7 @@ class _CombinedTally(Tally):
 
     __slots__ = ("_tallies",)
 
-    def __init__(self, tallies: list[Tally]) -> None:
+    def __init__(self, tallies: tuple[Tally, ...]) -> None:
         self._tallies = tallies
 
     @property
@@ -183,7 +183,7 @@ class AnyTally(_CombinedTally):
 
     __slots__ = ("_held",)
 
-    def __init__(self, tallies: list[Tally]) -> None:
+    def __init__(self, tallies: tuple[Tally, ...]) -> None:
         super().__init__(tallies)
         self._held: Tally | None = None
 

@@ -50,11 +50,10 @@ class TimeWindow:
 
     __slots__ = (
         "_bad_before",
-        "_bad_ring",
         "_calls_before",
-        "_calls_ring",
         "_length",
         "_position",
+        "_ring",
         "_width",
         "bad",
         "calls",
@@ -64,14 +63,14 @@ class TimeWindow:
     def __init__(self, length: float) -> None:
         self._length = length
         self._width = length / BUCKETS
-        self._calls_ring = array("Q", bytes(8 * BUCKETS))
-        self._bad_ring = array("Q", bytes(8 * BUCKETS))
+        # The calls of a bucket, and then the bad ones, in one array, which is smaller than two.
+        self._ring = array("Q", bytes(2 * 8 * BUCKETS))
         self.reset()
 
     def reset(self) -> None:
         """Forget everything; the first bucket begins with the next call."""
-        for position in range(BUCKETS):
-            self._calls_ring[position] = self._bad_ring[position] = 0
+        for position in range(2 * BUCKETS):
+            self._ring[position] = 0
         # The sums without the current bucket: its own counts are the difference, so that a call
         # changes nothing but the sums.
         self._calls_before = self._bad_before = 0
@@ -106,12 +105,12 @@ class TimeWindow:
         steps = int(late / self._width) + 1
         self.quiet_until += steps * self._width
         calls, bad = self.calls - self._calls_before, self.bad - self._bad_before
-        position = self._position
+        ring, position = self._ring, self._position
         for _ in range(steps):
-            self.calls -= self._calls_ring[position]
-            self.bad -= self._bad_ring[position]
-            self._calls_ring[position], self._bad_ring[position] = calls, bad
-            position = (position + 1) % BUCKETS
+            self.calls -= ring[position]
+            self.bad -= ring[position + 1]
+            ring[position], ring[position + 1] = calls, bad
+            position = (position + 2) % len(ring)
             calls = bad = 0
         self._position = position
         self._calls_before, self._bad_before = self.calls, self.bad
