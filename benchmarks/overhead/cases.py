@@ -128,8 +128,8 @@ async def all_groups():
     return [
         await stack(FOUR, "four", four, library.make_four),
         await stack(FIVE, "five", five, library.make_five),
-        await refusal(REFUSAL, "breaker", broken, library.make_breaker),
-        await refusal(STACK_REFUSAL, "four", four, library.make_four),
+        await refusal(REFUSAL, "breaker", broken, library.make_refusing_breaker),
+        await refusal(STACK_REFUSAL, "four", four, library.make_refusing_four),
         blocks(),
         loops(),
         alone("`Timeout` alone", "timeout", handwritten.timed),

@@ -10,26 +10,31 @@ def make_retry():
     return Retry(3, backoff=exponential(BASE))
 
 
-def make_breaker():
-    return CircuitBreaker(open_for=OPEN_FOR)
-
-
-def make_four():
-    return Pipeline(make_retry(), make_breaker(), Bulkhead(100), Timeout(10.0))
+def make_four(breaker=CircuitBreaker):
+    return Pipeline(make_retry(), breaker(), Bulkhead(100), Timeout(10.0))
 
 
 def make_five():
-    return Pipeline(Timeout(30.0), make_retry(), make_breaker(), Bulkhead(100), Timeout(10.0))
+    return Pipeline(Timeout(30.0), make_retry(), CircuitBreaker(), Bulkhead(100), Timeout(10.0))
 
 
 def make_three():
-    return Pipeline(make_breaker(), Bulkhead(100), Timeout(10.0))
+    return Pipeline(CircuitBreaker(), Bulkhead(100), Timeout(10.0))
+
+
+def make_refusing_breaker():
+    # The default would be half-open after a second, and each refusal a call.
+    return CircuitBreaker(open_for=OPEN_FOR)
+
+
+def make_refusing_four():
+    return make_four(make_refusing_breaker)
 
 
 ALONE = {
     "timeout": lambda: Timeout(10.0),
     "retry": make_retry,
-    "circuit breaker": make_breaker,
+    "circuit breaker": CircuitBreaker,
     "bulkhead": lambda: Bulkhead(100),
     "fallback": lambda: Fallback(value="fallback"),
 }

@@ -80,11 +80,12 @@ async def measure(groups: list[Group], rounds: int) -> Iterable[Group]:
     for group in groups:
         for variant in group.variants:
             await calibrate(variant)
-    gc.collect()
-    gc.freeze()
     for number in range(rounds):
         for group in groups:
             gc.collect()
+            # What survives is not looked at again: purgatory raises one stored exception for every
+            # refusal, and its traceback grows without end.
+            gc.freeze()
             gc.disable()
             try:
                 turn = number % len(group.variants)

@@ -15,8 +15,9 @@ PATH = Path(__file__).parents[1] / "OVERHEAD.md"
 INTRODUCTION = """\
 # What a call through seawall costs
 
-`make bench` (or `python -m benchmarks.overhead`) measures this and replaces the section of the
-Python that it runs on. All figures of a section come from one process.
+`make bench` measures this and replaces the section of the Python that it runs on; for another one,
+`make bench PYTHON=python3.13 VENV=.venv-3.13`. All figures of a section come from one process.
+`make bench BENCH=--quick` prints a rough picture and writes nothing.
 
 * **Only ratios mean something.** Nanoseconds are there to give an idea; they are the machine's.
   Each round runs a slice of about a millisecond of every variant, in rotated order; a ratio is
@@ -30,8 +31,8 @@ Python that it runs on. All figures of a section come from one process.
   consecutive failures with an open time and a single half-open probe. It is one function, knows
   one order, and can be neither configured nor observed.
 * **Four policies** are `Retry(3)` → `CircuitBreaker()` → `Bulkhead(100)` → `Timeout(10)`; **five**
-  have `Timeout(30)` around them. seawall runs with its defaults: the retry budget, the rate and
-  consecutive-failure rule, the detection of stalls and the deadline are all on.
+  have `Timeout(30)` around them. seawall runs with its defaults: the retry budget, the rule of a
+  failure rate or failures in a row, and the learning of the traffic's rate are all on.
 * Before it is measured, each stack proves that it retries, and each breaker opens by failures.
 * A **refusal** has two bases, since an exception alone costs as much as many calls: (a) a `raise`
   and `except` in one frame, with no call at all, of an exception that carries a message; (b) the
