@@ -241,13 +241,12 @@ class _Block:
 
     def __init__(self, chain: Proceed[Any]) -> None:
         call: Call[Any] = Call()
-        call.function = _Body()
+        call.begin(_Body())
         call.is_block = True
         call.single_run = (
             "a block runs once; to repeat it, write `async for attempt in pipeline:` "
             "and inside `async with attempt:`"
         )
-        call.begin()
         self.task = running_task(call)
         self.attempt = Attempt(call, 1)
         self._driver = _Driver(chain, call)
@@ -329,10 +328,9 @@ class Attempts:
 
     def __init__(self, chain: Proceed[Any]) -> None:
         call: Call[Any] = Call()
-        call.function = lambda: _park(Stop.BODY)
+        call.begin(lambda: _park(Stop.BODY))
         call.pauses = lambda: _park(Stop.PAUSE)
         call.is_block = True
-        call.begin()
         self._driver = _Driver(chain, call)
         self._stop = Stop.PAUSE
         self._next: Attempt | None = None

@@ -70,7 +70,8 @@ class Bound(Policy):
         }
 
         def step(call: Call[T]) -> Awaitable[T]:
-            call.__dict__.update(fields)
+            for name, value in fields.items():
+                setattr(call, name, value)
             return inner(call)
 
         return step

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from seawall.core.clock import current_loop
 
 if TYPE_CHECKING:
+    from contextvars import Token
+
     from seawall.core.clock import Loop
 
 
@@ -28,11 +30,13 @@ class Scope:
         ended: whether it is over.
     """
 
-    when: float = inf
-    outer: Scope | None = None
+    __slots__ = ("ended", "fired", "loop", "outer", "when")
+
+    when: float
+    outer: Scope | None
     loop: Loop
-    fired: bool = False
-    ended: bool = False
+    fired: bool
+    ended: bool
 
     def has_fired(self) -> bool:
         """Say whether this timeout has cancelled what runs inside it."""
@@ -67,9 +71,8 @@ def any_fired(scope: Scope | None, loop: Loop) -> bool:
     return False
 
 
-def leave(scope: Scope, token: Any) -> None:
-    """End a scope and take it out of the context, if that is still the one it entered."""
-    scope.ended = True
+def leave(scope: Scope, token: Token[Scope | None]) -> None:
+    """Take a scope out of the context, if that is still the one it entered."""
     try:
         current_scope.reset(token)
     except ValueError:

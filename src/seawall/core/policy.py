@@ -82,10 +82,7 @@ class Policy(ABC):
         if not callable(target):
             return await self._execute_awaitable(target, args, kwargs)
         call: Call[Any] = Call()
-        call.function = target
-        call.args = args
-        call.kwargs = kwargs
-        call.begin()
+        call.begin(target, args, kwargs)
         chain = self._chain or self._build()
         try:
             result = await chain(call)
@@ -97,12 +94,11 @@ class Policy(ABC):
         return result
 
     async def conduct(self, call: Call[T]) -> T:
-        """Run a call that was made by hand; for code that needs more than a function's arguments.
+        """Run a call that was begun by hand; for code that needs more than a function's arguments.
 
-        The call may carry its own ``classifier``, ``key`` and ``idempotent``. After a return with
-        ``call.open`` set, who ends the body ends that.
+        ``call.begin(function)`` comes first; then the call may carry its own ``classifier``, ``key`` and
+        ``idempotent``. After a return with ``call.open`` set, who ends the body ends that.
         """
-        call.begin()
         chain = self._chain or self._build()
         try:
             result: T = await chain(call)
@@ -119,7 +115,7 @@ class Policy(ABC):
             raise UsageError(_explain_target(target, with_arguments=isawaitable(target)))
         once = _Once(target)
         call: Call[Any] = Call()
-        call.function = once
+        call.begin(once)
         call.single_run = (
             "a coroutine object or other awaitable can run only once; to repeat it, pass the "
             "function: `await pipeline.execute(fetch, url)`, not `execute(fetch(url))`"

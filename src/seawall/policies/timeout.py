@@ -63,6 +63,7 @@ class Timeout(Policy):
         self.name = name
         self._loop: Loop | None = None
         self._lanes: dict[float, _Lane] = {}
+        self._lane: _Lane | None = None
 
     def __repr__(self) -> str:
         name = "" if self.name is None else f", name={self.name!r}"
@@ -73,25 +74,25 @@ class Timeout(Policy):
         return self.seconds
 
     async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
-        """Run the rest of the pipeline within the limit."""
+        """Run the rest of the pipeline within the limit.
+
+        Raises:
+            CallTimeoutError: the limit has passed.
+        """
         if not call.on_asyncio:
             return await self._run_on_trio(call, proceed)
         loop: Any = call.loop
-        if loop is not self._loop:
-            check_move(self, self._loop, loop)
-            self._loop = loop
-            self._lanes = {}
-        seconds = self.seconds_for(call)
-        lane = self._lanes.get(seconds)
-        if lane is None:
-            lane = self._open_lane(seconds, loop)
+        lane = self._lane
+        if lane is None or lane.loop is not loop:
+            lane = self._find_lane(call, loop)
         task: Task[Any] = current_task(loop)  # type: ignore[assignment]
         running = _Running()
         running.loop = loop
         running.task = task
-        running.when = when = loop.time() + seconds
-        running.cancelling = cancelling = task.cancelling()
+        running.when = when = loop.time() + lane.seconds
+        running.fired = running.ended = False
         running.outer = outer = call.scope
+        cancelling = task.cancelling()
         outer_deadline = call.deadline
         if when < outer_deadline:
             call.deadline = when
@@ -110,7 +111,7 @@ class Timeout(Policy):
                 and isinstance(error, CancelledError)
                 and current_task() is task
             ):
-                raise CallTimeoutError(seconds, name=self.name) from error
+                raise CallTimeoutError(lane.seconds, name=self.name) from error
             raise
         else:
             if running.fired:
@@ -118,17 +119,27 @@ class Timeout(Policy):
             return result
         finally:
             del entries[running]
-            leave(running, token)
+            # Child tasks may keep it in their context for as long as they live.
+            running.ended = True
             running.task = None
+            leave(running, token)
             call.scope = outer
             call.deadline = outer_deadline
 
-    def _open_lane(self, seconds: float, loop: AbstractEventLoop) -> _Lane:
-        # A subclass may give each call its own limit: only the lanes in use are kept.
-        for idle in [key for key, lane in self._lanes.items() if lane.timer is None]:
-            if not self._lanes[idle].entries:
-                del self._lanes[idle]
-        lane = self._lanes[seconds] = _Lane(loop)
+    def _find_lane(self, call: Call[Any], loop: AbstractEventLoop) -> _Lane:
+        if loop is not self._loop:
+            check_move(self, self._loop, loop)
+            self._loop = loop
+            self._lanes = {}
+            self._lane = None
+        seconds = self.seconds_for(call)
+        lane = self._lanes.get(seconds)
+        if lane is None:
+            # A subclass may give each call its own limit: only the lanes in use are kept.
+            self._lanes = {key: old for key, old in self._lanes.items() if old.entries}
+            lane = self._lanes[seconds] = _Lane(seconds, loop)
+        if type(self).seconds_for is Timeout.seconds_for:
+            self._lane = lane
         return lane
 
     async def _run_on_trio(self, call: Call[T], proceed: Proceed[T]) -> T:
@@ -136,6 +147,7 @@ class Timeout(Policy):
         scope = _TrioScope()
         scope.loop = call.loop
         scope.when = when = call.now() + seconds
+        scope.fired = scope.ended = False
         scope.outer = outer = call.scope
         outer_deadline = call.deadline
         call.deadline = min(when, outer_deadline)
@@ -145,6 +157,7 @@ class Timeout(Policy):
             with anyio.CancelScope(deadline=when) as scope.cancel_scope:
                 return await proceed(call)
         finally:
+            scope.ended = True
             leave(scope, token)
             call.scope = outer
             call.deadline = outer_deadline
@@ -154,36 +167,40 @@ class Timeout(Policy):
 class _Running(Scope):
     """One call inside a timeout on asyncio."""
 
-    task: Task[Any] | None = None
-    cancelling: int = 0
+    __slots__ = ("task",)
+
+    task: Task[Any] | None
 
 
 class _TrioScope(Scope):
     """One call inside a timeout on trio."""
 
-    cancel_scope: anyio.CancelScope | None = None
+    __slots__ = ("cancel_scope",)
+
+    cancel_scope: anyio.CancelScope
 
     def has_fired(self) -> bool:
-        return self.cancel_scope is not None and self.cancel_scope.cancel_called
+        return self.cancel_scope.cancel_called
 
 
 class _Lane:
     """The running calls of one duration, the earliest deadline first, and their timer."""
 
-    __slots__ = ("_loop", "entries", "timer")
+    __slots__ = ("entries", "loop", "seconds", "timer")
 
-    def __init__(self, loop: AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, seconds: float, loop: AbstractEventLoop) -> None:
+        self.seconds = seconds
+        self.loop = loop
         self.entries: dict[_Running, None] = {}
         self.timer: TimerHandle | None = None
 
     def arm(self, when: float) -> None:
         """Watch for a deadline."""
         if when < inf:
-            self.timer = self._loop.call_at(when, self._fire)
+            self.timer = self.loop.call_at(when, self._fire)
 
     def _fire(self) -> None:
-        now = self._loop.time()
+        now = self.loop.time()
         self.timer = None
         due: list[_Running] = []
         for running in self.entries:
