@@ -94,10 +94,11 @@ class Policy(ABC):
         return result
 
     async def conduct(self, call: Call[T]) -> T:
-        """Run a call that was begun by hand; for code that needs more than a function's arguments.
+        """Run a call that was begun by hand, where a function with arguments is not enough.
 
-        ``call.begin(function)`` comes first; then the call may carry its own ``classifier``, ``key`` and
-        ``idempotent``. After a return with ``call.open`` set, who ends the body ends that.
+        ``call.begin(function)`` comes first; then the call may be given its own ``classifier``,
+        ``key`` and ``idempotent``. After a return with ``call.open`` set, who ends the body ends
+        that.
         """
         chain = self._chain or self._build()
         try:

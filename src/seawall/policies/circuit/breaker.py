@@ -136,7 +136,7 @@ class CircuitBreaker(Policy):
         except CircuitOpenError as refusal:
             self._sign(refusal, call)
             raise
-        ticket.outer = call.ticket  # type: ignore[assignment]
+        ticket.outer = call.ticket
         call.ticket = ticket
         try:
             result = await proceed(call)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from seawall.core.checks import check_count, check_number, check_type
 from seawall.core.clock import check_move
@@ -116,10 +116,10 @@ class Retry(Policy):
                         if call.attempt == 1 and verdict.kind is Kind.SUCCESS:
                             self._earn()
                         return result
-                if real is not None and isinstance(step, str):
+                if isinstance(step, str):
                     # Refused, but an earlier attempt did reach the dependency.
                     _tell(real, call, step)
-                    raise real
+                    raise cast("Exception", real)
                 if call.open is not None:
                     open_attempt, call.open = call.open, None
                     await open_attempt.discard(verdict)
