@@ -67,7 +67,7 @@ def test_the_pool_is_found_beneath_wrapping_transports(client_module: ModuleType
     assert isinstance(transport._pool, core.AsyncConnectionPool)
     assert find_pools(transport) == (transport._pool,)
     assert find_pools(Wrapper(Slotted(transport))) == (transport._pool,)
-    found = find_pools(Wrapper({"a": transport, "b": [Wrapper(other), None, transport]}))
+    found = find_pools(Wrapper({"a": transport, "b": Wrapper([Wrapper(other), None, transport])}))
     assert set(map(id, found)) == {id(transport._pool), id(other._pool)}
 
 

@@ -1,0 +1,225 @@
+"""One request on its way through the policies: the call, and each of its attempts."""
+
+from __future__ import annotations
+
+from copy import copy
+from functools import partial
+from http import HTTPStatus
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+
+from seawall.core.call import Call
+from seawall.core.errors import CallTimeoutError
+from seawall.core.verdict import Kind, Verdict
+from seawall.http.body import OpenBody
+from seawall.http.classify import is_exhausted, judge_response, permit
+from seawall.http.pool import close_connections
+from seawall.http.replay import is_replayable
+from seawall.http.settings import asked_seconds, is_idempotent, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seawall.core.verdict import Outcome
+    from seawall.http.transport import Resilience
+
+_SENT_ONCE: Final = (
+    "the body of the request can be sent only once: bytes, str, JSON, forms and files that can be "
+    "sought are sent again, an iterator is not"
+)
+
+
+class Exchange(Call[Any]):
+    """The call of one request.
+
+    Args:
+        transport: what the request is sent through.
+        request: the caller's request, which is never changed.
+
+    Raises:
+        DeadlineError: the deadline of the calling code has passed.
+        UsageError: the request's settings are not understood.
+
+    Attributes:
+        started: loop time at which the call began.
+        asked_seconds: how long the caller lets one read take; ``inf`` for ever.
+        gave_up: whether the verdict on the last attempt was to try again.
+    """
+
+    gave_up: bool = False
+    _one_shot: Any = None
+
+    def __init__(self, transport: Resilience, request: Any) -> None:
+        settings = settings_of(request)
+        self.begin(self.function, (request,))
+        # Both are methods here. Bound ones, kept on the call, would make a cycle of each call.
+        del self.function, self.classifier
+        self._transport = transport
+        self._request = request
+        self._bodies: list[OpenBody] = []
+        self.started = self.now()
+        self.key = transport.key(request) if settings.key is None else settings.key
+        self.idempotent = is_idempotent(request, settings, transport.idempotent)
+        self.asked_seconds = asked_seconds(request)
+        replayable = settings.replayable
+        if replayable is None:
+            replayable = is_replayable(request, transport.family.client)
+        if not replayable:
+            self._one_shot = transport.family.one_shot(request.stream)
+
+    async def function(self, request: Any) -> Any:
+        """Run one attempt: send a copy of the request, and take charge of the response's body."""
+        transport = self._transport
+        attempt = self._copy(request)
+        repair = partial(transport.repair, attempt.extensions)
+        self.open = None
+        try:
+            response = await transport.inner.handle_async_request(attempt)
+        except GeneratorExit:
+            repair()
+            raise
+        except BaseException:
+            await close_connections(repair())
+            raise
+        finally:
+            if self._one_shot is not None and self._one_shot.begun:
+                self.single_run = _SENT_ONCE
+        response.request = request
+        if response.is_closed or not isinstance(response.stream, transport.family.stream):
+            return response
+        body = OpenBody(response.stream, self.loop, on_asyncio=self.on_asyncio, repair=repair)
+        self._bodies.append(body)
+        try:
+            await self._take_charge(response, body)
+        except GeneratorExit:
+            body.end_at_once()
+            raise
+        except BaseException:
+            await body.close()
+            raise
+        return response
+
+    def classifier(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, outcome: Outcome
+    ) -> Verdict:
+        """Judge one outcome, by the rules of HTTP and the user's own, within what is safe."""
+        transport = self._transport
+        if outcome.exception is not None:
+            verdict = transport.family.rules.judge(outcome.exception)
+        elif hasattr(outcome.value, "status_code"):
+            verdict = self._judge_response(outcome.value)
+        else:
+            verdict = Verdict(Kind.SUCCESS)
+        if transport.classify is not None:
+            verdict = transport.classify(outcome) or verdict
+        verdict = self._permit(verdict)
+        self.gave_up = verdict.retryable
+        return verdict
+
+    async def close_others(self, response: Any) -> None:
+        """Close what attempts have left open, other than the response that is handed out."""
+        kept = getattr(getattr(response, "stream", None), "state", None)
+        for body in self._bodies:
+            if body is not kept and not body.closed:
+                try:
+                    await body.close()
+                except Exception:  # noqa: S112 - nobody waits for it
+                    continue
+
+    def _copy(self, request: Any) -> Any:
+        """Copy the request: what a transport does to it must not reach the next attempt or hop."""
+        attempt = request.__class__.__new__(request.__class__)
+        attempt.__dict__.update(request.__dict__)
+        attempt.headers = request.headers.copy()
+        attempt.extensions = {name: _copy(value) for name, value in request.extensions.items()}
+        if self._one_shot is not None:
+            attempt.stream = self._one_shot
+        return attempt
+
+    async def _take_charge(self, response: Any, body: OpenBody) -> None:
+        transport = self._transport
+        head = judge_response(response.status_code, response.headers)
+        if response.status_code >= 400 and self._permit(head).retryable:
+            await body.read_ahead()
+        response.stream = transport.family.body(body)
+        body.head = verdict = self.judge_result(response)
+        body.empty = is_empty(response)
+        if body.closed:
+            return
+        self.open = body
+        endless = is_endless(response)
+        deadline = inf if endless else self.total_deadline()
+        if deadline < inf:
+            body.watch(deadline, self._timed_out(deadline))
+        if transport.release == "headers":
+            body.end(verdict)
+        elif endless and self._is_probe():
+            # A probe that waits for the end of an event stream would hold the circuit half-open.
+            body.settle(verdict)
+
+    def _permit(self, verdict: Verdict) -> Verdict:
+        return permit(
+            verdict,
+            idempotent=self.idempotent is not False,
+            replayable=self.single_run is None,
+        )
+
+    def _judge_response(self, response: Any) -> Verdict:
+        verdict = judge_response(response.status_code, response.headers)
+        if response.status_code != 429 or not is_exhausted(429, self._content_of(response)):
+            return verdict
+        # Not throttled either: to send less does not help.
+        return Verdict(verdict.kind)
+
+    def _content_of(self, response: Any) -> bytes:
+        """Return the decoded body of a response as far as it is at hand."""
+        body: OpenBody | None = getattr(response.stream, "state", None)
+        client = self._transport.family.client
+        try:
+            if body is None:
+                content: bytes = response.content
+                return content
+            raw = b"".join(body.ahead)
+            twin = client.Response(response.status_code, headers=response.headers, content=raw)
+            content = twin.content
+        except Exception:
+            # Not read, not decodable, or cut off: then nothing is known of it.
+            return b""
+        return content
+
+    def _timed_out(self, deadline: float) -> Callable[[], BaseException]:
+        """Return what makes the error of a body that is still open at the deadline."""
+        family, request = self._transport.family, self._request
+        seconds = round(deadline - self.started, 3)
+        return lambda: family.adopt(CallTimeoutError(seconds), request)
+
+    def _is_probe(self) -> bool:
+        ticket: Any = self.ticket
+        while ticket is not None:
+            if getattr(ticket, "probe", False):
+                return True
+            ticket = ticket.outer
+        return False
+
+
+def _copy(value: object) -> object:
+    return copy(value) if issubclass(type(value), dict) else value
+
+
+def is_endless(response: Any) -> bool:
+    """Say whether a response may go on for as long as both sides wish."""
+    kind: str = response.headers.get("content-type", "")
+    return response.status_code == HTTPStatus.SWITCHING_PROTOCOLS or (
+        kind.lstrip().lower().startswith("text/event-stream")
+    )
+
+
+def is_empty(response: Any) -> bool:
+    """Say whether the head of a response tells that no body follows (RFC 9112, section 6.3)."""
+    status: int = response.status_code
+    length: str | None = response.headers.get("content-length")
+    return (
+        response.request.method == "HEAD"
+        or status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+        or length == "0"
+    )

@@ -1,0 +1,104 @@
+"""What belongs to one request: its key, its settings, whether it may be processed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from seawall.core.errors import UsageError
+
+IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
+"""RFC 9110, section 9.2.2; QUERY: RFC 10008."""
+
+Idempotent: TypeAlias = "bool | Callable[[Any], bool | None] | None"
+
+_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+class Settings(NamedTuple):
+    """What a request's ``extensions={"seawall": {...}}`` may say.
+
+    Attributes:
+        idempotent: whether the request may be processed twice; outranks everything else.
+        replayable: whether its body can be sent again; outranks what is known of it.
+        key: the key of its policies, in place of its origin.
+    """
+
+    idempotent: bool | None = None
+    replayable: bool | None = None
+    key: Any = None
+
+
+_NONE: Final = Settings()
+
+
+def settings_of(request: Any) -> Settings:
+    """Return the settings that a request carries.
+
+    Raises:
+        UsageError: a name is not known, or a value is of the wrong type.
+    """
+    given = request.extensions.get("seawall")
+    if given is None:
+        return _NONE
+    if not _is_mapping(given):
+        raise UsageError(f"extensions['seawall'] must be a mapping of settings, not {given!r}")
+    settings: dict[str, Any] = dict(given)
+    unknown = sorted(map(str, settings.keys() - set(Settings._fields)))
+    if unknown:
+        raise UsageError(
+            f"unknown setting in extensions['seawall']: {', '.join(unknown)}; "
+            f"known are {', '.join(Settings._fields)}"
+        )
+    for name in ("idempotent", "replayable"):
+        if not isinstance(settings.get(name), bool | None):
+            raise UsageError(
+                f"extensions['seawall'][{name!r}] must be a bool or None, not {settings[name]!r}"
+            )
+    return Settings(**settings)
+
+
+def origin(request: Any) -> str:
+    """Return the origin of a request: scheme, host in lower case, and port, as in a URL.
+
+    The port is always there, so that ``http://server`` and ``http://server:80`` are one
+    (RFC 6454, section 4).
+    """
+    url = request.url
+    scheme: str = url.scheme
+    host: str = url.raw_host.decode("ascii", "replace").lower()
+    if ":" in host:
+        host = f"[{host}]"
+    return f"{scheme}://{host}:{url.port or _PORTS.get(scheme, 0)}"
+
+
+def is_idempotent(request: Any, settings: Settings, idempotent: Idempotent) -> bool:
+    """Say whether a request may be processed twice.
+
+    Args:
+        request: the request.
+        settings: what the request itself says; that outranks the rest.
+        idempotent: what the transport was told: for all requests, or a function of the request.
+            ``None``, also from the function, leaves it to the ``Idempotency-Key`` header and the
+            method.
+    """
+    if settings.idempotent is not None:
+        return settings.idempotent
+    told = idempotent(request) if callable(idempotent) else idempotent
+    if told is not None:
+        return bool(told)
+    return request.method in IDEMPOTENT_METHODS or "idempotency-key" in request.headers
+
+
+def asked_seconds(request: Any) -> float:
+    """Return the seconds that the caller lets a read take; ``inf`` for ever, 0.0 if not said."""
+    timeout = request.extensions.get("timeout")
+    if not _is_mapping(timeout) or "read" not in timeout:
+        return 0.0
+    seconds = timeout["read"]
+    return inf if seconds is None else float(seconds)
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)

@@ -1,0 +1,228 @@
+"""The transport that runs each request behind policies; the bindings mix it into their client's."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeAlias
+
+from seawall.core.errors import CallTimeoutError, RejectedError, UsageError
+from seawall.core.policy import Policy
+from seawall.http.exchange import Exchange
+from seawall.http.pool import find_pools, repair
+from seawall.http.settings import origin
+from seawall.http.standard import standard
+from seawall.policies.retry import Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from seawall.core.verdict import Outcome, Verdict
+    from seawall.http.family import Family
+    from seawall.http.settings import Idempotent
+    from seawall.policies.retry import RetryBudget
+
+Classify: TypeAlias = "Callable[[Outcome], Verdict | None]"
+Release: TypeAlias = Literal["body", "headers"]
+
+_SDK_COUNT: Final = "x-stainless-retry-count"
+
+
+class Resilience:
+    """An async transport around another one: each request runs behind policies.
+
+    Args:
+        policy: a policy or pipeline; by default a ``standard()`` of its own.
+        transport: the transport that sends the attempts; by default a new one of the client's,
+            whose pool has no limit of its own where the policy is the standard one.
+        key: called with the request, returns the key of its policies. Default: its origin.
+        idempotent: whether requests may be processed twice: ``True`` or ``False`` for all, or a
+            function of the request that may also return ``None``. Default: by the method, and by
+            whether there is an ``Idempotency-Key`` header.
+        classify: called with an outcome, returns a verdict in place of the default one, or
+            ``None`` to leave it. What must not be sent again is not, whatever it says.
+        release: when the slot and the verdict of an attempt are settled: at the end of the
+            ``"body"``, or already at its ``"headers"``.
+
+    Raises:
+        UsageError: the transport is none of this client's async ones.
+        TypeError: an argument is of the wrong type.
+        ValueError: ``release`` is neither of the two.
+    """
+
+    family: ClassVar[Family]
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        transport: Any = None,
+        *,
+        key: Callable[[Any], Any] = origin,
+        idempotent: Idempotent = None,
+        classify: Classify | None = None,
+        release: Release = "body",
+    ) -> None:
+        if policy is not None and not isinstance(policy, Policy):
+            raise TypeError(f"policy must be a policy, a pipeline or None, not {policy!r}")
+        if not callable(key):
+            raise TypeError(f"key must be a callable of the request, not {key!r}")
+        if not (idempotent is None or isinstance(idempotent, bool) or callable(idempotent)):
+            raise TypeError(
+                f"idempotent must be a bool, a callable of the request or None, not {idempotent!r}"
+            )
+        if classify is not None and not callable(classify):
+            raise TypeError(f"classify must be a callable of the outcome or None, not {classify!r}")
+        if release not in {"body", "headers"}:
+            raise ValueError(f"release must be 'body' or 'headers', not {release!r}")
+        self.policy = standard() if policy is None else policy
+        self.inner = self._default_transport(policy) if transport is None else transport
+        self._check_inner()
+        self.key = key
+        self.idempotent = idempotent
+        self.classify = classify
+        self.release = release
+        self._pools: tuple[Any, ...] | None = None
+        self._warned = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.policy!r}, {self.inner!r})"
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request through the policies.
+
+        Raises:
+            RejectedError: a policy refused the request.
+            CallTimeoutError: a ``Timeout`` ended it.
+            UsageError: its ``extensions["seawall"]`` are not understood.
+            Exception: the last error of the transport inside.
+        """
+        ours: RejectedError | CallTimeoutError
+        try:
+            return await self._handle(request)
+        except (RejectedError, CallTimeoutError) as error:
+            ours = error
+        # Raised out here, or the error would be the context of its own twin.
+        try:
+            raise self.family.adopt(ours, request)
+        finally:
+            del ours
+
+    async def _handle(self, request: Any) -> Any:
+        exchange = Exchange(self, request)
+        sdk_count = request.headers.get(_SDK_COUNT)
+        if sdk_count is not None and sdk_count != "0":
+            self._pay(exchange.started)
+        try:
+            response = await self.policy.conduct(exchange)
+        except GeneratorExit:
+            raise
+        except BaseException:
+            await exchange.close_others(None)
+            raise
+        await exchange.close_others(response)
+        if sdk_count is not None and exchange.gave_up and hasattr(response, "headers"):
+            # The client's own retries would multiply those that were just given up.
+            response.headers["x-should-retry"] = "false"
+        return response
+
+    def repair(self, extensions: object) -> list[Any]:
+        """Drop what the attempt with these extensions has left in the pools beneath.
+
+        Returns:
+            The connections that are to be closed.
+        """
+        if self._pools is None:
+            self._pools = find_pools(self.inner)
+        return [dropped for pool in self._pools for dropped in repair(pool, extensions)]
+
+    async def __aenter__(self) -> Self:
+        await self.inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.inner.__aexit__(kind, error, traceback)
+
+    async def aclose(self) -> None:
+        """Close the transport inside."""
+        await self.inner.aclose()
+
+    def handle_request(self, request: Any) -> Any:
+        """Refuse a client that is not async.
+
+        Raises:
+            UsageError: always.
+        """
+        del request
+        raise self._sync_error()
+
+    def __enter__(self) -> Self:
+        raise self._sync_error()
+
+    def __exit__(self, *_: object) -> None:
+        """Belong to ``__enter__``, which never returns."""
+
+    def close(self) -> None:
+        """Do nothing: a client that is not async has opened nothing."""
+
+    def _sync_error(self) -> UsageError:
+        name = self.family.name
+        return UsageError(
+            f"{type(self).__name__} is for async clients.\n"
+            f"  wrong: {name}.Client(transport=ResilientTransport())\n"
+            f"  right: {name}.AsyncClient(transport=ResilientTransport())"
+        )
+
+    def _default_transport(self, policy: Policy | None) -> Any:
+        client = self.family.client
+        if policy is not None:
+            return client.AsyncHTTPTransport()
+        return client.AsyncHTTPTransport(limits=unlimited(client))
+
+    def _check_inner(self) -> None:
+        inner, name = self.inner, self.family.name
+        if not self.family.has(inner):
+            raise UsageError(
+                f"{inner!r} is no transport of {name}: the two families do not mix.\n"
+                f"  right: seawall.{name} around the transports of {name}"
+            )
+        if not callable(getattr(inner, "handle_async_request", None)):
+            raise UsageError(
+                f"transport must be an async transport, not {inner!r}.\n"
+                f"  right: ResilientTransport(policy, {name}.AsyncHTTPTransport())"
+            )
+
+    def _pay(self, now: float) -> None:
+        """Let a retry of an SDK, which adds to the load like one of ours, cost the budget."""
+        budget = budget_of(self.policy)
+        if budget is not None:
+            budget.spend(now)
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                "the SDK repeats requests that are repeated here already; give it max_retries=0",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def budget_of(policy: Policy) -> RetryBudget | None:
+    """Return the budget of the outermost ``Retry`` of a policy or pipeline, if there is one."""
+    find = getattr(policy, "find", None)
+    try:
+        retry = policy if find is None else find(Retry)
+    except LookupError:
+        return None
+    return retry.budget if isinstance(retry, Retry) else None
+
+
+def unlimited(client: Any) -> Any:
+    """Return the client's usual limits without one on connections; a bulkhead per origin has it.
+
+    With one limit for all origins, a hung origin takes the places of its neighbors.
+    """
+    return client.Limits(max_connections=None, max_keepalive_connections=20)
