@@ -11,7 +11,7 @@ SeawallError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _restore(cls: type[SeawallError], fields: dict[str, Any], notes: list[str]) -> SeawallError:
     error = cls.__new__(cls)
-    error.__dict__.update(fields)
+    error.take_fields(fields)
     for note in notes:
         error.add_note(note)
     return error
@@ -28,20 +28,33 @@ def _restore(cls: type[SeawallError], fields: dict[str, Any], notes: list[str]) 
 class SeawallError(Exception):
     """Base of every error of this library. All of them pickle and copy."""
 
-    _dropped_by_pickle: ClassVar[frozenset[str]] = frozenset({"__notes__"})
+    _dropped_by_pickle: ClassVar[frozenset[str]] = frozenset()
+
+    def fields(self) -> dict[str, Any]:
+        """Return what this error says, by name: all its attributes but the notes."""
+        slots = [name for cls in type(self).__mro__ for name in vars(cls).get("__slots__", ())]
+        fields = {name: getattr(self, name) for name in slots if hasattr(self, name)}
+        fields |= self.__dict__
+        fields.pop("__notes__", None)
+        return fields
+
+    def take_fields(self, fields: dict[str, Any]) -> None:
+        """Say what another error says."""
+        for name, value in fields.items():
+            setattr(self, name, value)
 
     def __reduce__(self) -> tuple[Callable[..., SeawallError], tuple[Any, ...]]:
         """Rebuild from the fields; what belongs to this process alone is left out."""
         dropped = self._dropped_by_pickle
-        fields = {name: value for name, value in self.__dict__.items() if name not in dropped}
+        fields = {name: value for name, value in self.fields().items() if name not in dropped}
         return _restore, (type(self), fields, list(getattr(self, "__notes__", ())))
 
     def __copy__(self) -> Self:
         """Copy within the process, where nothing needs to be left out."""
         twin = type(self).__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        if notes := getattr(self, "__notes__", None):
-            twin.__notes__ = list(notes)
+        twin.take_fields(self.fields())
+        for note in getattr(self, "__notes__", ()):
+            twin.add_note(note)
         return twin
 
 
@@ -55,12 +68,10 @@ class RejectedError(SeawallError):
         retry_after: seconds (>= 0) until a further try makes sense; ``None`` when unknown.
     """
 
-    _dropped_by_pickle: ClassVar[frozenset[str]] = frozenset({"__notes__", "policy"})
+    # Slots, though all exceptions have a dict: a refusal must cost little, and making one is dear.
+    __slots__ = ("key", "name", "policy", "retry_after")
 
-    policy: Any = None
-    name: str | None = None
-    key: Any = None
-    retry_after: float | None = None
+    _dropped_by_pickle: ClassVar[frozenset[str]] = frozenset({"policy"})
     _reason: ClassVar[str] = "the call was refused"
 
     def __init__(
@@ -101,6 +112,9 @@ class Opening(NamedTuple):
     cause: str | None
 
 
+NO_EVIDENCE: Final = Opening(0, 0, None)
+
+
 class CircuitOpenError(RejectedError):
     """The circuit is open, half-open with every probe taken, or isolated.
 
@@ -111,14 +125,13 @@ class CircuitOpenError(RejectedError):
         cause: type name of the error that opened it, if an error did.
     """
 
-    state: str = "open"
-    opening: Opening = Opening(0, 0, None)
+    __slots__ = ("opening", "state")
 
     def __init__(
         self,
         *,
         state: str = "open",
-        opening: Opening = opening,
+        opening: Opening = NO_EVIDENCE,
         policy: Any = None,
         name: str | None = None,
         key: Any = None,

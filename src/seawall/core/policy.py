@@ -84,8 +84,10 @@ class Policy(ABC):
         call: Call[Any] = Call()
         call.begin(target, args, kwargs)
         chain = self._chain or self._build()
+        # What is raised before anything was awaited (a refusal) leaves nothing to end.
+        rest = chain(call)
         try:
-            result = await chain(call)
+            result = await rest
         except BaseException:
             call.fail()
             raise

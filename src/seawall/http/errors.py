@@ -44,9 +44,9 @@ class FamilyErrors:
             return error
         family_kind = self._kinds.get(kind) or self._make(kind)
         twin: SeawallError = family_kind.__new__(family_kind)
-        twin.__dict__.update(error.__dict__, _request=request)
-        if "__notes__" in error.__dict__:
-            twin.__notes__ = list(error.__notes__)
+        twin.take_fields(error.fields() | {"_request": request})
+        for note in getattr(error, "__notes__", ()):
+            twin.add_note(note)
         twin.__cause__ = error.__cause__
         twin.__suppress_context__ = error.__suppress_context__
         twin.__traceback__ = error.__traceback__

@@ -32,7 +32,7 @@ from math import inf, isnan, nan
 from typing import TYPE_CHECKING, Final
 
 from seawall.core.checks import check_count, check_number, check_type
-from seawall.core.errors import CircuitOpenError, Opening
+from seawall.core.errors import NO_EVIDENCE, CircuitOpenError, Opening
 from seawall.core.verdict import Kind
 from seawall.policies.circuit.open_time import OpenTime
 from seawall.policies.circuit.rules import as_rule
@@ -85,6 +85,7 @@ TRANSITIONS: Final[dict[tuple[State, Trigger], State]] = {
     (State.ISOLATED, Trigger.RESET): State.CLOSED,
 }
 
+_new = BaseException.__new__
 _CLOSED, _OPEN, _HALF_OPEN, _ISOLATED = State
 _SUCCESS, _FAILURE, _NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
 
@@ -92,7 +93,6 @@ _SUCCESS, _FAILURE, _NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
 _SPENT: Final = -1
 _NONE: Final = -2
 
-_NO_EVIDENCE: Final = Opening(0, 0, None)
 _DEFAULT_LEASE: Final = 30.0
 # Seconds after its open time for which an open circuit is worth remembering.
 _MEMORY: Final = 60.0
@@ -121,6 +121,8 @@ class Circuit:
 
     Attributes:
         rule: the rule that ``trip`` stands for.
+        owner: what refusals name as their policy.
+        name: what refusals name as its name.
         generation: number of the current generation; every transition raises it.
         opening: what is known of the latest opening; ``None`` before the first.
         would_refuse: how many calls the shadow mode let pass that would have been refused.
@@ -151,8 +153,10 @@ class Circuit:
         "close_after",
         "count_retries",
         "generation",
+        "name",
         "on_change",
         "opening",
+        "owner",
         "probe_lease",
         "probes",
         "rule",
@@ -187,6 +191,8 @@ class Circuit:
         self.count_retries = count_retries
         self.shadow = shadow
 
+        self.owner: object = None
+        self.name: str | None = None
         self.generation = 0
         self.opening: Opening | None = None
         self.would_refuse = 0
@@ -299,7 +305,7 @@ class Circuit:
 
     def trip(self, now: float) -> None:
         """Open now, for the whole open time. An isolated circuit stays isolated."""
-        self._move(Trigger.TRIP, now, _NO_EVIDENCE)
+        self._move(Trigger.TRIP, now, NO_EVIDENCE)
 
     def reset(self, now: float) -> None:
         """Close now, from any state, without memory of failures. The shadow mode stays as it is."""
@@ -308,7 +314,7 @@ class Circuit:
 
     def isolate(self) -> None:
         """Refuse all calls until :meth:`reset`."""
-        self._move(Trigger.ISOLATE, 0.0, _NO_EVIDENCE)
+        self._move(Trigger.ISOLATE, 0.0, NO_EVIDENCE)
 
     def retry_after(self, now: float) -> float | None:
         """Return the seconds, never below 0, until a call may be admitted; ``None`` if isolated."""
@@ -321,13 +327,37 @@ class Circuit:
             return max(0.0, next(iter(self._places.values())) - now)
         return 0.0
 
+    def refuse(self, now: float) -> CircuitOpenError | None:
+        """Return the error for a call that comes now and would be refused, or ``None``.
+
+        Asking changes nothing, and costs less than :meth:`admit`.
+        """
+        state = self._state
+        if state is _CLOSED or self.shadow:
+            return None
+        if state is _OPEN:
+            return self.refusal(now) if now < self._open_until else None
+        if state is _ISOLATED:
+            return self.refusal(now)
+        places = self._places
+        full = len(places) >= self.probes and now < next(iter(places.values()))
+        return self.refusal(now) if full else None
+
     def refusal(self, now: float) -> CircuitOpenError:
         """Return a new error that tells why a call is refused now."""
-        return CircuitOpenError(
-            state=self._state.value,
-            opening=self.opening or _NO_EVIDENCE,
-            retry_after=self.retry_after(now),
-        )
+        # Written out, without the constructor: a refusal must cost little.
+        error: CircuitOpenError = _new(CircuitOpenError)
+        state = self._state
+        error.state = state._value_
+        error.opening = self.opening or NO_EVIDENCE
+        if state is _OPEN and now < self._open_until:
+            error.retry_after = self._open_until - now
+        else:
+            error.retry_after = self.retry_after(now)
+        error.policy = self.owner
+        error.name = self.name
+        error.key = None
+        return error
 
     def evidence(self, now: float) -> tuple[int, int]:
         """Return the failures, and the calls among which they were, of the closed period."""
