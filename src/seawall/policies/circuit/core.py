@@ -327,36 +327,30 @@ class Circuit:
             return max(0.0, next(iter(self._places.values())) - now)
         return 0.0
 
-    def refuse(self, now: float) -> CircuitOpenError | None:
-        """Return the error for a call that comes now and would be refused, or ``None``.
-
-        Asking changes nothing, and costs less than :meth:`admit`.
-        """
+    def refuses(self, now: float) -> bool:
+        """Say whether a call that comes now would be refused; asking changes nothing."""
         state = self._state
         if state is _CLOSED or self.shadow:
-            return None
+            return False
         if state is _OPEN:
-            return self.refusal(now) if now < self._open_until else None
+            return now < self._open_until
         if state is _ISOLATED:
-            return self.refusal(now)
+            return True
         places = self._places
-        full = len(places) >= self.probes and now < next(iter(places.values()))
-        return self.refusal(now) if full else None
+        return len(places) >= self.probes and now < next(iter(places.values()))
 
-    def refusal(self, now: float) -> CircuitOpenError:
-        """Return a new error that tells why a call is refused now."""
+    def refusal(self, now: float, key: object = None) -> CircuitOpenError:
+        """Return a new error that tells why a call is refused now, with the key of that call."""
         # Written out, without the constructor: a refusal must cost little.
         error: CircuitOpenError = _new(CircuitOpenError)
         state = self._state
         error.state = state._value_
         error.opening = self.opening or NO_EVIDENCE
-        if state is _OPEN and now < self._open_until:
-            error.retry_after = self._open_until - now
-        else:
-            error.retry_after = self.retry_after(now)
+        wait = self._open_until - now
+        error.retry_after = wait if wait > 0.0 and state is _OPEN else self.retry_after(now)
         error.policy = self.owner
         error.name = self.name
-        error.key = None
+        error.key = key
         return error
 
     def evidence(self, now: float) -> tuple[int, int]:
