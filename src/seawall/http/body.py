@@ -62,6 +62,7 @@ class OpenBody(OpenAttempt):
     Attributes:
         head: the verdict on the head of the response.
         empty: whether the head says that no body follows.
+        handed_out: whether the caller has it; until then the transport sees to its end.
         ahead: chunks that were read before the caller asked for them.
         closed: whether the end has begun.
         complete: whether the whole body was read.
@@ -86,6 +87,7 @@ class OpenBody(OpenAttempt):
         "complete",
         "empty",
         "error",
+        "handed_out",
         "head",
     )
 
@@ -95,6 +97,7 @@ class OpenBody(OpenAttempt):
         super().__init__(_unused)
         self.head: Verdict = NEUTRAL
         self.empty = False
+        self.handed_out = False
         self.ahead: deque[bytes] = deque()
         self.closed = False
         self.complete = False
@@ -372,7 +375,7 @@ class Body:
 
     def __del__(self) -> None:
         state = self.state
-        if not state.closed:
+        if state.handed_out and not state.closed:
             state.abandon()
             warnings.warn(
                 "a response was dropped before its body was read or closed; "

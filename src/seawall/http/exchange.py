@@ -116,15 +116,23 @@ class Exchange(Call[Any]):
         self.gave_up = verdict.retryable
         return verdict
 
-    async def close_others(self, response: Any) -> None:
-        """Close what attempts have left open, other than the response that is handed out."""
-        kept = getattr(getattr(response, "stream", None), "state", None)
+    async def hand_out(self, response: Any) -> None:
+        """Leave one response, if any, to the caller, and close what else attempts left open."""
+        kept: OpenBody | None = getattr(getattr(response, "stream", None), "state", None)
+        if kept is not None:
+            kept.handed_out = True
         for body in self._bodies:
             if body is not kept and not body.closed:
                 try:
                     await body.close()
                 except Exception:  # noqa: S112 - nobody waits for it
                     continue
+
+    def drop(self) -> None:
+        """End what attempts left open, where nothing can be awaited."""
+        for body in self._bodies:
+            if not body.closed:
+                body.end_at_once()
 
     def _copy(self, request: Any) -> Any:
         """Copy the request: what a transport does to it must not reach the next attempt or hop."""

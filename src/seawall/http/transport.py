@@ -115,11 +115,12 @@ class Resilience:
         try:
             response = await self.policy.conduct(exchange)
         except GeneratorExit:
+            exchange.drop()
             raise
         except BaseException:
-            await exchange.close_others(None)
+            await exchange.hand_out(None)
             raise
-        await exchange.close_others(response)
+        await exchange.hand_out(response)
         if sdk_count is not None and exchange.gave_up and hasattr(response, "headers"):
             # The client's own retries would multiply those that were just given up.
             response.headers["x-should-retry"] = "false"
