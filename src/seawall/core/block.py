@@ -22,7 +22,7 @@ import types
 from asyncio import current_task, get_running_loop
 from contextlib import suppress
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary, ref
 
 from seawall.core.call import Call
@@ -131,10 +131,9 @@ async def _await(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-def _as_coroutine(awaitable: Awaitable[Any]) -> CoroutineType[Any, Any, Any]:
-    if isinstance(awaitable, types.CoroutineType):
-        return awaitable
-    return cast("CoroutineType[Any, Any, Any]", _await(awaitable))
+def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
+    kind = type(awaitable)
+    return awaitable if kind is types.CoroutineType else _await(awaitable)
 
 
 class Attempt:

@@ -35,7 +35,12 @@ class Bound(Policy):
         self.name = policy.name
         self._policy = policy
         self._timeout = None if timeout is None else Timeout(timeout)
-        self._settings = {"key": key, "timeout": timeout, "idempotent": idempotent, "tags": tags}
+        self._settings: dict[str, Any] = {
+            "key": key,
+            "timeout": timeout,
+            "idempotent": idempotent,
+            "tags": tags,
+        }
 
     def __repr__(self) -> str:
         given = ", ".join(f"{n}={v!r}" for n, v in self._settings.items() if v is not None)
@@ -50,9 +55,10 @@ class Bound(Policy):
         tags: Mapping[str, Any] | None = None,
     ) -> Bound:
         """Return a view with these settings, and the ones of this view where none is given."""
+        settings = dict(self._settings)
         given = {"key": key, "timeout": timeout, "idempotent": idempotent, "tags": tags}
-        changed = {name: value for name, value in given.items() if value is not None}
-        return Bound(self._policy, **(self._settings | changed))
+        settings.update((name, value) for name, value in given.items() if value is not None)
+        return Bound(self._policy, **settings)
 
     async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
         """Run the policy with the settings on the call."""

@@ -27,6 +27,7 @@ from seawall.core.verdict import (
     Verdict,
     check_verdict,
     combine,
+    is_group,
     judge_exception,
     leaves_of,
 )
@@ -212,7 +213,7 @@ class Call(Generic[T]):
         """Return the verdict on what the current attempt raised."""
         verdict = self._verdict
         if verdict is None or error is not self._judged:
-            if isinstance(error, BaseExceptionGroup):
+            if is_group(error):
                 verdict = combine(self._judge(leaf) for leaf in leaves_of(error))
             else:
                 verdict = self._judge(error)
@@ -310,12 +311,13 @@ def invoke(call: Call[T]) -> Awaitable[T]:
     """Run the function of the call: the innermost step of every pipeline."""
     if call._verdict is not None:
         call.forget_verdict()
-    result = call.function(*call.args, **call.kwargs)
-    if type(result) is CoroutineType or isawaitable(result):
+    result: Awaitable[T] = call.function(*call.args, **call.kwargs)
+    kind: type[Any] = type(result)
+    if kind is CoroutineType or isawaitable(result):
         return result
     name = getattr(call.function, "__qualname__", repr(call.function))
     message = (
-        f"{name} returned {type(result).__name__}, which cannot be awaited.\n"
+        f"{name} returned {kind.__name__}, which cannot be awaited.\n"
         f"  wrong: def {name}(...): ...         await pipeline.execute({name})\n"
         f"  right: async def {name}(...): ...   await pipeline.execute({name})\n"
         f"  for blocking code: await pipeline.execute(asyncio.to_thread, {name})"

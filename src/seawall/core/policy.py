@@ -154,8 +154,7 @@ class Policy(ABC):
         Raises:
             UsageError: what is decorated is not a function that returns an awaitable.
         """
-        if not callable(function) or isasyncgenfunction(function):
-            raise UsageError(_explain_decorated(function))
+        _check_decorated(function)
 
         @wraps(function)
         async def behind_policy(*args: Any, **kwargs: Any) -> Any:
@@ -244,6 +243,11 @@ def _explain_target(target: object, *, with_arguments: bool) -> str:
         "  wrong: await pipeline.execute(time.sleep(1))\n"
         "  right: await pipeline.execute(asyncio.sleep, 1)"
     )
+
+
+def _check_decorated(function: object) -> None:
+    if not callable(function) or isasyncgenfunction(function):
+        raise UsageError(_explain_decorated(function))
 
 
 def _explain_decorated(function: object) -> str:

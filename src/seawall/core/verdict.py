@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard, cast
 
 from seawall.core.errors import UsageError
 from seawall.core.retry_after import retry_after_of
@@ -198,16 +198,21 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
     )
 
 
+def is_group(error: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:
+    """Say whether an exception is a group of others."""
+    return isinstance(error, BaseExceptionGroup)
+
+
 def leaves_of(error: BaseException) -> list[BaseException]:
     """Return the leaves of an exception group, or the exception itself."""
-    if not isinstance(error, BaseExceptionGroup):
-        return [error]
-    return [leaf for member in error.exceptions for leaf in leaves_of(member)]
+    if is_group(error):
+        return [leaf for member in error.exceptions for leaf in leaves_of(member)]
+    return [error]
 
 
 def check_exception_types(parameter: str, value: object) -> None:
     """Raise ``TypeError`` unless the value is an exception type or a tuple of them."""
-    types = value if isinstance(value, tuple) else (value,)
+    types = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
     for item in types:
         if not (isinstance(item, type) and issubclass(item, BaseException)):
             message = f"{parameter} must be an exception type or a tuple of them, not {value!r}"

@@ -137,7 +137,7 @@ def linear(step: float, *, cap: float = 10.0) -> Linear:
     return Linear(step, cap)
 
 
-def as_backoff(value: object) -> Backoff:
+def as_backoff(value: Backoff | float) -> Backoff:
     """Return the backoff that an argument stands for: a number of seconds, or a callable.
 
     Raises:
