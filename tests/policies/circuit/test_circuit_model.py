@@ -96,7 +96,12 @@ SETTINGS = {
     "streak": Setting(ConsecutiveFailures(2), streak(2)),
     "two probes": Setting(ConsecutiveFailures(1), streak(1), probes=2, close_after=2, lease=3.0),
     "three probes": Setting(
-        FailureCount(3, Calls(5)), count(3, last_calls(5)), probes=3, close_after=3, lease=2.0
+        FailureCount(3, Calls(5)),
+        count(3, last_calls(5)),
+        open_for=1.0,
+        probes=3,
+        close_after=3,
+        lease=4.0,
     ),
     "one of three": Setting(
         FailureCount(2, WINDOW), count(2, last_seconds(WINDOW)), probes=3, lease=1.5
@@ -296,8 +301,17 @@ class Comparison(RuleBasedStateMachine):
     def settle(self, back, kind, cause):
         """Settle a recent ticket, which may be stale, or settled before."""
         held = self.model.held[max(0, len(self.model.held) - 1 - back)]
+        if kind is Kind.SUCCESS and held.waits:
+            # Only a call that goes on can succeed.
+            held.real.goes_on()
         self.circuit.settle(held.real, kind, self.now, cause)
         self.see_refused(self.model.settle(held, kind, self.now, cause))
+
+    @rule()
+    def arrive_when_told(self):
+        """Come back exactly when the circuit says so."""
+        self.now += self.model.retry_after(self.now) or 0.0
+        self.admit(True)
 
     @rule(kind=st.sampled_from([Kind.SUCCESS, Kind.FAILURE, Kind.FAILURE]))
     def call(self, kind):

@@ -14,7 +14,7 @@ from seawall.core.errors import CircuitOpenError
 from seawall.core.verdict import Kind
 from seawall.policies.circuit import core
 from seawall.policies.circuit.core import TRANSITIONS, Circuit, State, Ticket, Trigger
-from seawall.policies.circuit.rules import ConsecutiveFailures, TripRule
+from seawall.policies.circuit.rules import ConsecutiveFailures, FailureRate, TripRule
 from seawall.policies.circuit.tallies import Tally
 
 SUCCESS, FAILURE, NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
@@ -149,6 +149,14 @@ def test_the_table_reaches_every_state_and_leaves_it():
     assert [state.value for state in State] == ["closed", "open", "half_open", "isolated"]
 
 
+def test_rule_2_the_probe_of_an_earlier_half_open_period_holds_no_place():
+    """A hung probe of the period before does not keep the next from probing."""
+    circuit = opened(open_for=1.0)
+    circuit.admit(1.0)
+    circuit.trip(2.0)
+    assert circuit.admit(3.0).probe
+
+
 # Rule 3
 
 
@@ -241,6 +249,57 @@ def test_rule_3_two_circuits_of_one_rule_share_no_counts():
     call(one, FAILURE, 0.0)
     call(two, FAILURE, 0.0)
     assert (one.state, two.state) == (State.CLOSED, State.CLOSED)
+
+
+def test_rule_3_successes_right_after_a_reset_are_counted():
+    """Successes of a new closed period are evidence, even in the same instant."""
+    circuit = Circuit(FailureRate(0.5, 30.0, 4))
+    call(circuit, SUCCESS, 0.0)
+    circuit.reset(0.1)
+    for _ in range(5):
+        call(circuit, SUCCESS, 0.1)
+    assert circuit.evidence(0.1) == (0, 5)
+    call(circuit, FAILURE, 0.1)
+    assert circuit.evidence(0.1) == (1, 6)
+
+
+class QuietTally(Tally):
+    def __init__(self):
+        self.heard = []
+        self.until = 0.0
+
+    @property
+    def quiet_until(self):
+        return self.until
+
+    def record(self, failed, duration, now):
+        self.heard.append((failed, now))
+        self.until = now + 1.0
+        return False
+
+    def add_successes(self, count):
+        self.heard.append(count)
+
+    def reset(self):
+        pass
+
+
+def test_rule_3_a_quiet_rule_is_not_asked_about_each_success():
+    """Until ``quiet_until`` successes are only counted, and handed over before anything else."""
+    tally = QuietTally()
+
+    class Quiet(TripRule):
+        def start(self):
+            return tally
+
+    circuit = Circuit(Quiet())
+    for now in (0.0, 0.1, 0.2, 0.3):
+        call(circuit, SUCCESS, now)
+    assert tally.heard == [(False, 0.0)]
+    call(circuit, FAILURE, 0.4)
+    call(circuit, SUCCESS, 1.3)
+    call(circuit, SUCCESS, 1.5)
+    assert tally.heard == [(False, 0.0), 3, (True, 0.4), 1, (False, 1.5)]
 
 
 class SlowTally(Tally):
@@ -395,6 +454,12 @@ def test_rule_4_doubling_for_ever_overflows_nothing():
     """The two-thousandth re-opening is like the tenth."""
     times = reopen_times(Circuit(open_for=1.0, max_open_for=300.0), 2000)
     assert all(225.0 <= time <= 300.0 for time in times[12:])
+
+
+def test_rule_4_a_maximum_below_a_second_bounds_paced_openings_too():
+    """No open time is longer than ``max_open_for``, though paced ones begin at a second."""
+    assert reopen_times(Circuit(max_open_for=0.5, random=lambda: 1.0), 2) == [0.5, 0.5]
+    assert reopen_times(Circuit(max_open_for=0.5, random=lambda: 0.0), 2) == [0.375, 0.375]
 
 
 def test_rule_4_max_open_for_also_bounds_paced_openings():
@@ -823,15 +888,38 @@ def test_another_event_loop_forgets_the_holders_and_lets_no_time_pass():
     assert circuit.retry_after(511.0) == 4.0
 
 
-def test_another_event_loop_frees_the_places_of_probes():
+@pytest.mark.parametrize("delta", [100.0, -1e6])
+def test_another_event_loop_frees_the_places_of_probes(delta):
     """A probe of the closed loop holds no place on the next, and its verdict changes nothing."""
     circuit = opened(close_after=2)
     lost = circuit.admit(5.0)
-    circuit.shift(100.0)
-    probe = circuit.admit(105.0)
-    circuit.settle(lost, FAILURE, 105.0)
-    circuit.settle(probe, SUCCESS, 105.0)
+    circuit.shift(delta)
+    probe = circuit.admit(5.0 + delta)
+    assert refusal(circuit, 5.0 + delta).retry_after == 30.0
+    circuit.settle(lost, FAILURE, 5.0 + delta)
+    circuit.settle(probe, SUCCESS, 5.0 + delta)
     assert circuit.state is State.HALF_OPEN
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_another_event_loop_hears_nothing_of_the_calls_of_the_last(kind):
+    """Whatever comes of a call of the closed loop, also a success, is no evidence."""
+    circuit = Circuit(2)
+    call(circuit, SUCCESS, 0.0)
+    call(circuit, FAILURE, 0.0)
+    stale = circuit.admit(0.0)
+    circuit.shift(7.0)
+    circuit.settle(stale, kind, 7.0)
+    assert circuit.evidence(7.0) == (1, 1)
+
+
+def test_another_event_loop_counts_successes_at_their_own_time():
+    """A success long after a move to a clock that shows less is in the window of its own time."""
+    circuit = Circuit(0.5)
+    call(circuit, SUCCESS, 1e6)
+    circuit.shift(-1e6)
+    call(circuit, SUCCESS, 31.0)
+    assert circuit.evidence(40.0) == (0, 1)
 
 
 def test_another_event_loop_keeps_windows_rates_and_doubling():

@@ -12,6 +12,7 @@ from seawall.policies.circuit.rules import (
     ConsecutiveFailures,
     FailureCount,
     FailureRate,
+    TripRule,
     as_rule,
 )
 from seawall.policies.circuit.tallies import Tally
@@ -43,8 +44,8 @@ GOOD, BAD = False, True
         (FailureRate(1.0, 60.0, 2), [GOOD, *[BAD] * 50], None),
         # A success completes the minimum, but trips nothing; the next failure does.
         (FailureRate(0.5, 60.0, 4), [BAD, BAD, BAD, GOOD, GOOD, BAD], 6),
-        # 3 of 30 are a tenth, although 0.1 * 30 is more than 3 in binary.
-        (FailureRate(0.1, 60.0, 30), [*[GOOD] * 27, BAD, BAD, BAD], 30),
+        # 7 of 100 are 0.07, although 0.07 * 100 is more than 7 in binary.
+        (FailureRate(0.07, 60.0, 100), [*[GOOD] * 93, *[BAD] * 7], 100),
     ],
 )
 def test_where_a_rule_holds_first(rule, outcomes, expected):
@@ -190,3 +191,33 @@ def test_quiet_successes_need_add_successes():
 
     with pytest.raises(NotImplementedError, match="Half"):
         Half().add_successes(3)
+
+
+def test_a_reset_combination_forgets_which_rule_held():
+    """After a reset the evidence is the widest view again."""
+
+    class Counting(Tally):
+        quiet_until = 1e9
+        successes = 0
+
+        def record(self, failed, duration, now):
+            return False
+
+        def reset(self):
+            self.successes = 0
+
+        def add_successes(self, count):
+            self.successes += count
+
+        def evidence(self, now):
+            return 0, self.successes
+
+    class Count(TripRule):
+        def start(self):
+            return Counting()
+
+    tally = (ConsecutiveFailures(1) | Count()).start()
+    assert tally.record(BAD, 0.0, 0.0)
+    tally.reset()
+    tally.add_successes(5)
+    assert tally.evidence(0.0) == (0, 5)

@@ -39,7 +39,10 @@ class Ticket:
     outer: Held | None
 
     def waits(self, waiter: Waiter) -> None:
-        """Remember that the call waits: if the circuit opens meanwhile, the waiter is refused."""
+        """Remember that the call waits: if the circuit opens meanwhile, the waiter is refused.
+
+        The wait ends with :meth:`goes_on`, or when the ticket is settled as FAILURE or NEUTRAL.
+        """
         self.circuit.waiting[self] = waiter
 
     def goes_on(self) -> None:
