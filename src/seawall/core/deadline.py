@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 from seawall.core.clock import current_loop
 
 if TYPE_CHECKING:
-    from contextvars import Token
-
     from seawall.core.clock import Loop
 
 
@@ -71,14 +69,14 @@ def any_fired(scope: Scope | None, loop: Loop) -> bool:
     return False
 
 
-def leave(scope: Scope, token: Token[Scope | None]) -> None:
-    """Take a scope out of the context, if that is still the one it entered."""
-    try:
-        current_scope.reset(token)
-    except ValueError:
-        # A block that ends in another context than it began in: there, it was never set.
-        if current_scope.get() is scope:
-            current_scope.set(scope.outer)
+def leave(scope: Scope) -> None:
+    """Take a scope out of a context that is not the one it entered.
+
+    A block may end in another context than it began in. There the scope was never set, unless the
+    context is a copy.
+    """
+    if current_scope.get() is scope:
+        current_scope.set(scope.outer)
 
 
 def deadline() -> float | None:

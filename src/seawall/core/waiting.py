@@ -121,7 +121,8 @@ class Slots:
     def release(self) -> None:
         """Give a slot back: to the longest waiting, if the limit still allows it."""
         self.in_flight -= 1
-        self.grant()
+        if self.queue:
+            self.grant()
 
     def grant(self) -> None:
         """Give the free slots to those who wait, in order of arrival."""

@@ -122,7 +122,10 @@ class Timeout(Policy):
             # Child tasks may keep it in their context for as long as they live.
             running.ended = True
             running.task = None
-            leave(running, token)
+            try:
+                current_scope.reset(token)
+            except ValueError:
+                leave(running)
             call.scope = outer
             call.deadline = outer_deadline
 
@@ -158,7 +161,10 @@ class Timeout(Policy):
                 return await proceed(call)
         finally:
             scope.ended = True
-            leave(scope, token)
+            try:
+                current_scope.reset(token)
+            except ValueError:
+                leave(scope)
             call.scope = outer
             call.deadline = outer_deadline
         raise CallTimeoutError(seconds, name=self.name)

@@ -106,8 +106,13 @@ class Retry(Policy):
                         real = error if reached else None
                 else:
                     if call.classifier is None:
-                        if call.attempt == 1 and self.budget is not None:
-                            self.budget.earn()
+                        budget = self.budget
+                        if (
+                            budget is not None
+                            and budget.tokens < budget.capacity
+                            and call.attempt == 1
+                        ):
+                            budget.earn()
                         return result
                     verdict = call.judge_result(result)
                     failed += 1
