@@ -88,22 +88,32 @@ class Retry(Policy):
             self._move(call.loop)
         failed = 0
         delay = 0.0
-        # The last error that came from the dependency: a refusal does not hide it.
+        # What came last from the dependency itself: a refusal does not hide it.
         real: Exception | None = None
+        answered = False
         try:
             while True:
                 try:
                     result = await proceed(call)
                 except Exception as error:
+                    if (
+                        isinstance(error, RejectedError)
+                        and call.attempt == 1
+                        and self._matches is None
+                    ):
+                        # What follows would come to the same; in an outage this is the hot path.
+                        _record(call, type(error).__name__)
+                        raise
                     failed += 1
                     verdict = call.judge_error(error)
                     reached = not all(isinstance(leaf, RejectedError) for leaf in leaves_of(error))
                     step = self._next(call, verdict, error, failed, delay)
-                    if reached or real is None:
+                    if reached or (real is None and not answered):
                         if isinstance(step, str):
                             _tell(error, call, step)
                             raise
-                        real = error if reached else None
+                        if reached:
+                            real, answered = error, False
                 else:
                     if call.classifier is None:
                         budget = self.budget
@@ -121,8 +131,11 @@ class Retry(Policy):
                         if call.attempt == 1 and verdict.kind is Kind.SUCCESS:
                             self._earn()
                         return result
+                    real, answered = None, True
                 if isinstance(step, str):
                     # Refused, but an earlier attempt did reach the dependency.
+                    if answered:
+                        return result
                     _tell(real, call, step)
                     raise cast("Exception", real)
                 if call.open is not None:
@@ -131,6 +144,8 @@ class Retry(Policy):
                 delay = step
                 await call.sleep(delay)
                 if call.deadline <= call.now():
+                    if answered:
+                        return result
                     if real is None:
                         raise DeadlineError(policy=self, key=call.key, retry_after=None)
                     _tell(real, call, "no time was left")
