@@ -1,6 +1,6 @@
 """Resilience for asyncio: circuit breaker, timeout, retry and bulkhead in one pipeline."""
 
-from seawall.core.block import Attempt, Attempts
+from seawall.core.attempts import Attempt, Attempts
 from seawall.core.call import Call, Proceed
 from seawall.core.deadline import deadline
 from seawall.core.errors import (

@@ -9,7 +9,8 @@ from functools import wraps
 from inspect import isasyncgenfunction, isawaitable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from seawall.core.block import Attempt, Attempts, Blocks
+from seawall.core.attempts import Attempt, Attempts
+from seawall.core.block import Blocks
 from seawall.core.call import Call, Proceed, invoke
 from seawall.core.errors import UsageError
 

@@ -1,0 +1,138 @@
+"""The driver: a chain of policies run by hand, with a body of code as its innermost step.
+
+The rules:
+
+1. A block or a loop runs the same chain of policies as a function does. The chain is a coroutine
+   that is driven by hand: it runs on until its innermost step, and there it is parked while the
+   body runs. The outcome of the body is then sent or thrown into it.
+2. Whatever the chain awaits on its way is handed on to the event loop, and what the loop sends or
+   throws is handed back. So it works on asyncio and trio alike.
+3. A loop (``async for attempt in pipeline``) is parked a second time when a retry is due, before
+   it sleeps: between two attempts nothing is held, and ``break`` is free.
+4. An exception of the body leaves as it came: the chain's frames are taken off its traceback.
+"""
+
+from __future__ import annotations
+
+import types
+from asyncio import get_running_loop
+from contextlib import suppress
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from seawall.core.clock import trio_loop
+from seawall.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+    from types import CoroutineType
+
+    from seawall.core.call import Call, Proceed
+
+
+class Stop(Enum):
+    """Where a chain that is driven by hand has come to."""
+
+    BODY = "the body may run"
+    PAUSE = "another attempt is due"
+    DONE = "the chain has returned"
+
+
+@types.coroutine
+def park(stop: Stop) -> Generator[Any, Any, Any]:
+    return (yield stop)
+
+
+class Driver:
+    """Runs the chain of one block or loop by hand."""
+
+    __slots__ = ("call", "coroutine", "value")
+
+    def __init__(self, chain: Proceed[Any], call: Call[Any]) -> None:
+        self.call = call
+        self.value: Any = None
+        self.coroutine: CoroutineType[Any, Any, Any] = _as_coroutine(chain(call))
+
+    @types.coroutine
+    def advance(
+        self, error: BaseException | None = None, value: object = None
+    ) -> Generator[Any, Any, Stop]:
+        """Send or throw the outcome of the body; run on to the next stop, and say which it is."""
+        step: Callable[[Any], Any] = self.coroutine.send if error is None else self.coroutine.throw
+        argument: Any = value if error is None else error
+        try:
+            while True:
+                try:
+                    signal = step(argument)
+                except StopIteration as stop:
+                    self.value = stop.value
+                    self.call.forget_verdict()
+                    return Stop.DONE
+                if isinstance(signal, Stop):
+                    self.call.in_body = signal is Stop.BODY
+                    return signal
+                try:
+                    argument = yield signal
+                    step = self.coroutine.send
+                except BaseException as thrown:
+                    argument = thrown
+                    step = self.coroutine.throw
+        except BaseException:
+            self.call.fail()
+            raise
+        finally:
+            # This frame is on the traceback of what the chain raises; it must not refer to it.
+            del argument, error, step
+
+    async def end(self, error: BaseException | None, value: object) -> tuple[Stop, bool]:
+        """Give the outcome of the body; say where the chain is, and whether the error stays."""
+        if error is None:
+            return await self.advance(value=value), False
+        traceback = error.__traceback__
+        try:
+            return await self.advance(error), False
+        except BaseException as raised:
+            same = raised is error or (
+                # The interpreter does not let a StopIteration pass a coroutine as it is.
+                isinstance(error, StopIteration) and raised.__cause__ is error
+            )
+            if not same:
+                raise
+            error.__traceback__ = traceback
+            return Stop.DONE, True
+        finally:
+            del error
+
+    def close(self) -> None:
+        """Leave the chain where it is, releasing all it holds, on the loop that owns it."""
+        if self.coroutine.cr_frame is None:
+            return
+        loop = self.call.loop
+        running: object = None
+        with suppress(RuntimeError):
+            running = get_running_loop()
+        if not self.call.on_asyncio:
+            with suppress(UsageError):
+                running = trio_loop()
+        if running is loop or loop.is_closed():
+            self.coroutine.close()
+        else:
+            loop.call_soon_threadsafe(self.coroutine.close)
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
+    kind = type(awaitable)
+    return awaitable if kind is types.CoroutineType else _await(awaitable)
+
+
+def raise_skipped() -> None:
+    """Raise the error for a policy that answers before the body of a block could run."""
+    message = (
+        "a policy answered instead of the block, and a block cannot be skipped; "
+        "raise the refusal when `call.is_block`, or pass a function to `execute`"
+    )
+    raise UsageError(message)
