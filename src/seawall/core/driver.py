@@ -40,6 +40,7 @@ class Stop(Enum):
 
 @types.coroutine
 def park(stop: Stop) -> Generator[Any, Any, Any]:
+    """Stop here until whoever drives the chain goes on; return what it sends."""
     return (yield stop)
 
 
