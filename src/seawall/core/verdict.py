@@ -153,11 +153,15 @@ def judge_exception(error: BaseException) -> Verdict:
 
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status from 400 to 599 that an exception carries, or ``None``."""
-    response = getattr(error, "response", None)
-    for holder, name in ((error, "status_code"), (error, "status"), (response, "status_code")):
-        status = getattr(holder, name, None)
-        if isinstance(status, int) and not isinstance(status, bool):
-            return int(status) if 400 <= status <= 599 else None
+    try:
+        response = getattr(error, "response", None)
+        for holder, name in ((error, "status_code"), (error, "status"), (response, "status_code")):
+            status = getattr(holder, name, None)
+            if isinstance(status, int) and not isinstance(status, bool):
+                return int(status) if 400 <= status <= 599 else None
+    except Exception:
+        # A foreign object's attributes may do whatever they like.
+        return None
     return None
 
 
