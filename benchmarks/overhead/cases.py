@@ -9,8 +9,9 @@ from benchmarks.overhead.runners import answer
 
 BARE = "bare `await fn()`"
 BY_HAND = "by hand, standard library"
-PLAIN_RAISE = "bare `raise`/`except` in one frame"
-AWAITED_RAISE = "the same raised through one `await`"
+RAISE_IN_PLACE = "(0) bare `raise`/`except`, no call"
+PLAIN_RAISE = "(a) raised by a plain function"
+AWAITED_RAISE = "(b) raised through one `await`"
 EXECUTE = "**seawall** `execute`"
 DECORATED = "**seawall** decorated"
 BLOCK = "**seawall** `async with`"
@@ -70,7 +71,8 @@ async def refusal(title, attribute, by_hand, policy):
         variants.append(make(name, runners.refused(function, error)))
 
     variants = [
-        make(PLAIN_RAISE, runners.raised()),
+        make(RAISE_IN_PLACE, runners.raised_in_place()),
+        make(PLAIN_RAISE, runners.raised_by_function()),
         make(AWAITED_RAISE, runners.raised_through_await()),
     ]
     await add(BY_HAND, by_hand)

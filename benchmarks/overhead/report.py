@@ -34,9 +34,10 @@ INTRODUCTION = """\
   have `Timeout(30)` around them. seawall runs with its defaults: the retry budget, the rule of a
   failure rate or failures in a row, and the learning of the traffic's rate are all on.
 * Before it is measured, each stack proves that it retries, and each breaker opens by failures.
-* A **refusal** has two bases, since an exception alone costs as much as many calls: (a) a `raise`
-  and `except` in one frame, with no call at all, of an exception that carries a message; (b) the
-  same exception raised by a coroutine function and caught after one `await`.
+* A **refusal** has three bases, since an exception alone costs as much as many calls. All raise
+  and catch a plain exception that carries a message: (0) in one frame, with no call at all;
+  (a) raised by a plain function and caught by its caller; (b) raised by a coroutine function and
+  caught after one `await`, which is the least that any async library can do.
 
 What each peer is, in `benchmarks/overhead/peers/`:
 
@@ -76,7 +77,7 @@ def table(group: Group) -> str:
     own = group.find(cases.EXECUTE) or group.variants[2]
     bases = [cases.BARE, cases.BY_HAND]
     if group.find(cases.PLAIN_RAISE):
-        bases = [cases.PLAIN_RAISE, cases.AWAITED_RAISE, cases.BY_HAND]
+        bases = [cases.RAISE_IN_PLACE, cases.PLAIN_RAISE, cases.AWAITED_RAISE, cases.BY_HAND]
     found = [variant for name in bases if (variant := group.find(name))]
     rows = [[group.name, "ns", *(f"÷ {base.name}" for base in found), "seawall ÷ this"]]
     for variant in group.variants:
@@ -121,10 +122,10 @@ def headline(groups: dict[str, Group], peers: list[Peer]) -> str:
         group = groups[title]
         own = group.find(cases.EXECUTE)
         assert own
-        for base, letter in ((cases.PLAIN_RAISE, "(a)"), (cases.AWAITED_RAISE, "(b)")):
+        for base in (cases.RAISE_IN_PLACE, cases.PLAIN_RAISE, cases.AWAITED_RAISE):
             other = group.find(base)
             assert other
-            add(f"refusal {word} ÷ {letter} {base}", own, other)
+            add(f"refusal {word} ÷ {base}", own, other)
         best = best_peer(group, names)
         add(f"refusal {word} ÷ best peer ({best.name})", own, best)
     return aligned(rows)

@@ -23,13 +23,25 @@ def awaited(function):
     return run
 
 
-def raised():
-    """A plain raise and except, in one frame, without any call."""
-
+def raised_in_place():
     async def run(count):
         for _ in range(count):
             try:
                 raise RefusalError("the circuit is open")
+            except RefusalError:
+                pass
+
+    return run
+
+
+def raised_by_function():
+    def refuse():
+        raise RefusalError("the circuit is open")
+
+    async def run(count):
+        for _ in range(count):
+            try:
+                refuse()
             except RefusalError:
                 pass
 
