@@ -91,6 +91,7 @@ class Retry(Policy):
         # What came last from the dependency itself: a refusal does not hide it.
         real: Exception | None = None
         answered = False
+        answer: Any = None
         try:
             while True:
                 try:
@@ -131,11 +132,11 @@ class Retry(Policy):
                         if call.attempt == 1 and verdict.kind is Kind.SUCCESS:
                             self._earn()
                         return result
-                    real, answered = None, True
+                    real, answered, answer = None, True, result
                 if isinstance(step, str):
                     # Refused, but an earlier attempt did reach the dependency.
                     if answered:
-                        return result
+                        return answer
                     _tell(real, call, step)
                     raise cast("Exception", real)
                 if call.open is not None:
@@ -145,7 +146,7 @@ class Retry(Policy):
                 await call.sleep(delay)
                 if call.deadline <= call.now():
                     if answered:
-                        return result
+                        return answer
                     if real is None:
                         raise DeadlineError(policy=self, key=call.key, retry_after=None)
                     _tell(real, call, "no time was left")
