@@ -140,7 +140,7 @@ class RateTally(_WindowTally):
     def record(self, failed: bool, duration: float, now: float) -> bool:  # noqa: ARG002
         window = self._window
         window.record(now, bad=failed)
-        # Divided, not multiplied: 3 of 30 is 0.1, but 0.1 * 30 is more than 3.
+        # Divided, not multiplied: 7 of 100 is 0.07, but 0.07 * 100 is more than 7.
         calls = window.calls
         return failed and calls >= self._minimum and window.bad / calls >= self._ratio
 
@@ -155,11 +155,13 @@ class _CombinedTally(Tally):
 
     @property
     def quiet_until(self) -> float:
-        return min(tally.quiet_until for tally in self._tallies)
-
-    def _holding(self, failed: bool, duration: float, now: float) -> list[Tally]:
-        # All are asked, also when the answer is known: each has to count the call.
-        return [t for t in self._tallies if t.record(failed, duration, now)]
+        quiet = inf
+        # Written out, as below: this runs at each call that is not a quiet success.
+        for tally in self._tallies:
+            until = tally.quiet_until
+            if until < quiet:
+                quiet = until
+        return quiet
 
     def reset(self) -> None:
         for tally in self._tallies:
@@ -188,9 +190,13 @@ class AnyTally(_CombinedTally):
         self._held: Tally | None = None
 
     def record(self, failed: bool, duration: float, now: float) -> bool:
-        holding = self._holding(failed, duration, now)
-        self._held = holding[0] if holding else None
-        return bool(holding)
+        held: Tally | None = None
+        # All are asked, also when the answer is known: each has to count the call.
+        for tally in self._tallies:
+            if tally.record(failed, duration, now) and held is None:
+                held = tally
+        self._held = held
+        return held is not None
 
     def evidence(self, now: float) -> tuple[int, int]:
         # The rule that tripped is what a refusal should tell of.
@@ -207,4 +213,8 @@ class AllTally(_CombinedTally):
     __slots__ = ()
 
     def record(self, failed: bool, duration: float, now: float) -> bool:
-        return len(self._holding(failed, duration, now)) == len(self._tallies)
+        holds = True
+        for tally in self._tallies:
+            if not tally.record(failed, duration, now):
+                holds = False
+        return holds
