@@ -91,7 +91,7 @@ class Retry(Policy):
         # What came last from the dependency itself: a refusal does not hide it.
         real: Exception | None = None
         answered = False
-        answer: Any = None
+        answer: T | None = None
         try:
             while True:
                 try:
@@ -136,7 +136,7 @@ class Retry(Policy):
                 if isinstance(step, str):
                     # Refused, but an earlier attempt did reach the dependency.
                     if answered:
-                        return answer
+                        return cast("T", answer)
                     _tell(real, call, step)
                     raise cast("Exception", real)
                 if call.open is not None:
@@ -146,7 +146,7 @@ class Retry(Policy):
                 await call.sleep(delay)
                 if call.deadline <= call.now():
                     if answered:
-                        return answer
+                        return cast("T", answer)
                     if real is None:
                         raise DeadlineError(policy=self, key=call.key, retry_after=None)
                     _tell(real, call, "no time was left")
