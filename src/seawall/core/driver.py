@@ -116,9 +116,15 @@ class Driver:
             with suppress(UsageError):
                 running = trio_loop()
         if running is loop or loop.is_closed():
-            self.coroutine.close()
+            self._leave()
         else:
-            loop.call_soon_threadsafe(self.coroutine.close)
+            loop.call_soon_threadsafe(self._leave)
+
+    def _leave(self) -> None:
+        try:
+            self.coroutine.close()
+        finally:
+            self.call.fail()
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:
