@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _restore(cls: type[SeawallError], fields: dict[str, Any], notes: list[str]) -> SeawallError:
-    error = cls.__new__(cls)
+def _restore(
+    cls: type[SeawallError], args: tuple[Any, ...], fields: dict[str, Any], notes: list[str]
+) -> SeawallError:
+    error = cls.__new__(cls, *args)
     error.take_fields(fields)
     for note in notes:
         error.add_note(note)
@@ -46,12 +48,12 @@ class SeawallError(Exception):
     def __reduce__(self) -> tuple[Callable[..., SeawallError], tuple[Any, ...]]:
         """Rebuild from the fields; what belongs to this process alone is left out."""
         dropped = self._dropped_by_pickle
-        fields = {name: value for name, value in self.fields().items() if name not in dropped}
-        return _restore, (type(self), fields, list(getattr(self, "__notes__", ())))
+        fields = {name: None if name in dropped else v for name, v in self.fields().items()}
+        return _restore, (type(self), self.args, fields, list(getattr(self, "__notes__", ())))
 
     def __copy__(self) -> Self:
         """Copy within the process, where nothing needs to be left out."""
-        twin = type(self).__new__(type(self))
+        twin = type(self).__new__(type(self), *self.args)
         twin.take_fields(self.fields())
         for note in getattr(self, "__notes__", ()):
             twin.add_note(note)

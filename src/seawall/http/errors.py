@@ -59,8 +59,13 @@ class FamilyErrors:
 
         def reduce(self: Any) -> tuple[Callable[..., SeawallError], tuple[Any, ...]]:
             # Nobody can import a type that was made here: it travels as what it stands for.
-            restore, (_, fields, notes) = SeawallError.__reduce__(self)
-            return restore, (kind, {n: v for n, v in fields.items() if n != "_request"}, notes)
+            restore, (_, args, fields, notes) = SeawallError.__reduce__(self)
+            return restore, (
+                kind,
+                args,
+                {n: v for n, v in fields.items() if n != "_request"},
+                notes,
+            )
 
         namespace = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce__": reduce}
         made: type[SeawallError] = type(kind.__name__, (kind, base), namespace)
