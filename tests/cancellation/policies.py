@@ -1,0 +1,147 @@
+"""What is cancelled: each policy alone, and the pipelines that they make.
+
+A later policy joins by one line in ``PARTS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from seawall import (
+    Bulkhead,
+    CircuitBreaker,
+    Fallback,
+    Keyed,
+    Pipeline,
+    Policy,
+    Retry,
+    Timeout,
+    constant,
+)
+
+
+def nothing(policy: Any) -> int:
+    """Say what a policy holds that never holds anything."""
+    return 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One policy, or a pipeline.
+
+    Attributes:
+        name: shown in the name of the test.
+        make: makes a new one.
+        held: says how many calls it holds anything for.
+        prepare: brings a new one into the state that is tested; two seconds pass afterwards.
+    """
+
+    name: str
+    make: Callable[[], Policy]
+    held: Callable[[Any], int] = nothing
+    prepare: Callable[[Any], object] | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def in_bulkhead(policy: Bulkhead) -> int:
+    # An absolute sum: a slot that is given back twice is as wrong as one that is not.
+    return abs(policy.in_flight) + policy.waiting
+
+
+def in_breaker(policy: CircuitBreaker) -> int:
+    return len(policy._circuit.waiting)
+
+
+def in_timeout(policy: Timeout) -> int:
+    return sum(len(lane.entries) for lane in policy._lanes.values())
+
+
+def in_keyed(policy: Keyed) -> int:
+    return sum(abs(entry.inside) + in_breaker(entry.policy) for entry in policy._entries.values())
+
+
+class Announce(Policy):
+    """A policy of a user's own."""
+
+    async def run(self, call, proceed):
+        return await proceed(call)
+
+
+def stack(name: str, *parts: Case) -> Case:
+    """Return the pipeline of these policies, the first one outermost."""
+
+    def prepare(pipeline: Pipeline) -> None:
+        for part, policy in zip(parts, pipeline.policies, strict=True):
+            if part.prepare is not None:
+                part.prepare(policy)
+
+    def held(pipeline: Pipeline) -> int:
+        pairs = zip(parts, pipeline.policies, strict=True)
+        return sum(part.held(policy) for part, policy in pairs)
+
+    needed = any(part.prepare is not None for part in parts)
+    return Case(
+        name,
+        lambda: Pipeline(*[part.make() for part in parts]),
+        held,
+        prepare if needed else None,
+    )
+
+
+# `timeout` ends what hangs; `patient` is only passed.
+PARTS = [
+    timeout := Case("timeout", lambda: Timeout(2.0), in_timeout),
+    retry := Case("retry", lambda: Retry(3, backoff=constant(0.05), budget=None)),
+    breaker := Case("breaker", lambda: CircuitBreaker(100, open_for=1.0), in_breaker),
+    touchy := Case("touchy_breaker", lambda: CircuitBreaker(1, open_for=1.0), in_breaker),
+    half_open := Case(
+        "half_open_breaker",
+        lambda: CircuitBreaker(1, open_for=1.0),
+        in_breaker,
+        lambda policy: policy.trip(),
+    ),
+    bulkhead := Case("bulkhead", lambda: Bulkhead(1, queue=9), in_bulkhead),
+    hurried := Case("bulkhead_max_wait", lambda: Bulkhead(1, queue=9, max_wait=9.0), in_bulkhead),
+    fallback := Case("fallback", lambda: Fallback(value="fallback")),
+    keyed := Case(
+        "keyed",
+        lambda: Keyed(lambda key: CircuitBreaker(100, name=key), key=lambda: "key"),
+        in_keyed,
+    ),
+    own := Case("own", Announce),
+]
+patient = Case("patient", lambda: Timeout(30.0), in_timeout)
+
+STACKS = [
+    Case("empty", Pipeline),
+    four := stack("four", patient, retry, breaker, timeout),
+    five := stack("five", patient, retry, breaker, bulkhead, timeout),
+    stack("five_touchy", patient, retry, touchy, bulkhead, timeout),
+    stack("five_half_open", patient, retry, half_open, hurried, timeout),
+    stack("fallback_five", fallback, five),
+    stack("keyed_five", patient, retry, keyed, bulkhead, timeout),
+    stack("twice", timeout, timeout, breaker, breaker, hurried, patient),
+]
+
+# Each policy alone, each between a retry and a timeout, and the stacks.
+CASES = [
+    *PARTS,
+    *(stack(f"retried_{part}", patient, retry, part, timeout) for part in PARTS),
+    *STACKS,
+]
+
+
+def breakers(policy: Policy) -> Iterator[CircuitBreaker]:
+    """Yield all breakers in a policy."""
+    if isinstance(policy, CircuitBreaker):
+        yield policy
+    elif isinstance(policy, Pipeline):
+        for inner in policy.policies:
+            yield from breakers(inner)
+    elif isinstance(policy, Keyed):
+        for key in policy:
+            yield from breakers(policy[key])

@@ -1,0 +1,176 @@
+"""The ways in: each runs a function, or its own body in place of it, behind a policy.
+
+A later way joins by one line in ``WAYS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from seawall import Call, Kind, Pipeline, Policy, Verdict
+from seawall.core.open_attempt import OpenAttempt
+
+Work = Callable[[], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way in.
+
+    Attributes:
+        run: runs the work behind the policy, in this way.
+        once: whether the work runs only once, whatever a retry says.
+    """
+
+    name: str
+    run: Callable[[Policy, Any], Awaitable[Any]]
+    once: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+async def execute(policy, work):
+    return await policy.execute(work)
+
+
+async def coroutine(policy, work):
+    return await policy.execute(work())
+
+
+async def decorator(policy, work):
+    @policy
+    async def decorated():
+        return await work()
+
+    return await decorated()
+
+
+async def block(policy, work):
+    async with policy:
+        return await work()
+
+
+async def attempt(policy, work):
+    async with policy as attempt:
+        attempt.result = await work()
+    return attempt.result
+
+
+async def loop(policy, work):
+    async for attempt in policy:
+        async with attempt:
+            return await work()
+
+
+async def whole_loop(policy, work):
+    async for attempt in policy:
+        async with attempt:
+            attempt.result = await work()
+    return attempt.result
+
+
+def bound(policy):
+    return policy.bind(key="key", timeout=40.0, idempotent=True, tags={"tag": 1})
+
+
+async def bind(policy, work):
+    return await bound(policy).execute(work)
+
+
+async def bind_block(policy, work):
+    async with bound(policy):
+        return await work()
+
+
+async def bind_loop(policy, work):
+    async for attempt in bound(policy):
+        async with attempt:
+            return await work()
+
+
+async def nested(policy, work):
+    return await Pipeline(Pipeline(policy), Pipeline()).execute(work)
+
+
+async def nested_block(policy, work):
+    async with Pipeline(Pipeline(policy), name="outer"), Pipeline():
+        return await work()
+
+
+async def exit_stack(policy, work):
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(policy)
+        return await work()
+
+
+async def generator(policy, work):
+    async def items():
+        async with policy:
+            yield await work()
+
+    async with aclosing(items()) as found:
+        async for item in found:
+            return item
+
+
+async def manager(policy, work):
+    @asynccontextmanager
+    async def managed():
+        async with policy as attempt:
+            yield attempt
+
+    async with managed():
+        return await work()
+
+
+async def body_left_open(policy, work):
+    """Return while the attempt goes on, as a streamed response does."""
+    opened = []
+
+    async def close():
+        pass
+
+    async def opens():
+        value = await work()
+        opened.append(OpenAttempt(close))
+        call.open = opened[-1]
+        return value
+
+    call = Call()
+    call.begin(opens)
+    value = await policy.conduct(call)
+    if call.open is None:
+        return value
+    body = opened[-1]
+    kind = Kind.NEUTRAL
+    try:
+        await work.pause(0)
+        await work.pause(0.01)
+        kind = Kind.SUCCESS
+    finally:
+        body.end(Verdict(kind))
+    return value
+
+
+WAYS = [
+    Way("execute", execute),
+    Way("coroutine", coroutine, once=True),
+    Way("decorator", decorator),
+    Way("block", block, once=True),
+    Way("attempt", attempt, once=True),
+    Way("loop", loop),
+    Way("whole_loop", whole_loop),
+    Way("bind", bind),
+    Way("bind_block", bind_block, once=True),
+    Way("bind_loop", bind_loop),
+    Way("nested", nested),
+    Way("nested_block", nested_block, once=True),
+    Way("exit_stack", exit_stack, once=True),
+    Way("generator", generator, once=True),
+    Way("manager", manager, once=True),
+    Way("body_left_open", body_left_open),
+]

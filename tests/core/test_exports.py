@@ -1,0 +1,88 @@
+"""What ``import seawall`` offers."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import seawall
+
+# Public names of the design that exist so far; a new one is added here and in `__all__`.
+ERRORS = {
+    "BulkheadFullError",
+    "CallTimeoutError",
+    "CircuitOpenError",
+    "DeadlineError",
+    "RejectedError",
+    "SeawallError",
+    "UsageError",
+}
+POLICIES = {
+    "Bulkhead",
+    "CircuitBreaker",
+    "Fallback",
+    "Keyed",
+    "Pipeline",
+    "Policy",
+    "Retry",
+    "Timeout",
+}
+PARTS = {"Calls", "Circuit", "Classifier", "ConsecutiveFailures", "FailureCount", "FailureRate"}
+PARTS |= {"RetryBudget", "TripRule", "constant", "exponential", "linear", "deadline"}
+SEEN = {"Attempt", "Call", "Kind", "Outcome", "Proceed", "State", "Verdict"}
+
+
+def test_every_public_name_is_exported():
+    """All names of the public API are in ``__all__``."""
+    assert ERRORS | POLICIES | PARTS | SEEN <= set(seawall.__all__)
+
+
+def test_all_is_sorted_and_complete():
+    """``__all__`` names each thing that the module offers once, and nothing else."""
+    offered = {
+        name
+        for name, value in vars(seawall).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert set(seawall.__all__) == offered
+    assert len(seawall.__all__) == len(offered)
+    assert list(seawall.__all__) == sorted(seawall.__all__, key=lambda name: (name.islower(), name))
+
+
+@pytest.mark.parametrize("name", sorted(seawall.__all__))
+def test_every_public_name_is_documented(name):
+    """Each public class and function has a docstring, and so has each of its public methods."""
+    value = getattr(seawall, name)
+    if name == "Proceed":
+        pytest.skip("a type alias")
+    assert value.__doc__
+    if inspect.isclass(value):
+        bare = [
+            member
+            for member, attribute in vars(value).items()
+            if inspect.isfunction(attribute) and not member.startswith("_")
+            if not attribute.__doc__
+        ]
+        assert bare == []
+
+
+def test_importing_it_imports_no_client_library():
+    """``import seawall`` needs anyio alone: neither httpx nor trio comes with it."""
+    code = (
+        "import sys, seawall; "
+        "print(sorted({'httpx', 'httpx2', 'httpcore', 'trio', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_policy_is_a_policy():
+    """All policies derive from ``Policy``, so they have the same ways in."""
+    for name in POLICIES:
+        assert issubclass(getattr(seawall, name), seawall.Policy)
+    for name in ERRORS:
+        assert issubclass(getattr(seawall, name), seawall.SeawallError)
