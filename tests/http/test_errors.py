@@ -216,6 +216,10 @@ async def test_what_was_given_up_here_is_not_repeated_by_an_sdk(
         server.play(respond(503), respond(200))
         response = await client.get(server.url, headers={SDK: "0"})
         assert "x-should-retry" not in response.headers
+    server.play(respond(503))
+    async with family.binding.AsyncClient(policy=Timeout(5), verify=False) as client:
+        response = await client.get(server.url, headers={SDK: "0"})
+        assert "x-should-retry" not in response.headers
 
 
 async def test_retries_of_an_sdk_are_paid_from_the_budget_and_warned_about_once(

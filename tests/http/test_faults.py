@@ -188,3 +188,36 @@ async def test_a_kept_connection_that_the_server_gave_up(
         assert (await client.get(server.url)).status_code == 200
     assert ledger.kinds == ["success", "failure", "success"]
     assert [request.connection for request in server.received] == [1, 1, 2]
+
+
+async def test_a_tunnel_that_fails_costs_the_pool_no_place(family: Family, server: Server) -> None:
+    """Requirement 7: both families lose a place where TLS fails inside a proxy's tunnel."""
+    server.play(raw(b"HTTP/1.1 200 Connection established\r\n\r\nthis is no TLS", close))
+    policy, ledger = policies()
+    inner = family.client.AsyncHTTPTransport(
+        verify=False, proxy=server.url, limits=family.client.Limits(max_connections=2)
+    )
+    transport = family.binding.ResilientTransport(policy, inner)
+    timeout = family.client.Timeout(2, pool=0.5)
+    async with family.client.AsyncClient(transport=transport, timeout=timeout) as client:
+        for _ in range(4):
+            with pytest.raises(family.client.ConnectError):
+                await client.post("https://server.example/")
+    assert len(server.received) == 8
+    assert ledger.kinds == ["failure"] * 8
+    assert inner._pool._connections == []
+
+
+@pytest.mark.parametrize("status, kind, attempts", [(407, "neutral", 1), (503, "failure", 2)])
+async def test_a_proxy_that_refuses(
+    family: Family, server: Server, status: int, kind: str, attempts: int
+) -> None:
+    """A 407 asks for credentials and is not tried again; anything else was never sent on."""
+    server.play(respond(status))
+    policy, ledger = policies()
+    inner = family.client.AsyncHTTPTransport(verify=False, proxy=server.url)
+    transport = family.binding.ResilientTransport(policy, inner)
+    async with family.client.AsyncClient(transport=transport) as client:
+        with pytest.raises(family.client.ProxyError):
+            await client.post("https://server.example/")
+    assert ledger.kinds == [kind] * attempts

@@ -264,8 +264,8 @@ async def test_a_throttled_request_is_repeated_whatever_its_method(
     """Requirements 10 and 13: it was refused before it was processed."""
     server.play(respond(status), respond())
     async with family.binding.AsyncClient(policy=retry(), verify=False) as client:
-        assert (await client.post(server.url, json={"a": 1})).status_code == 200
-        assert [request.body for request in server.received] == [b'{"a":1}'] * 2
+        assert (await client.post(server.url, content=b"body")).status_code == 200
+        assert [request.body for request in server.received] == [b"body"] * 2
         server.play(respond(status), respond())
         extensions = {"seawall": {"idempotent": False}}
         assert (await client.post(server.url, extensions=extensions)).status_code == 200
@@ -410,6 +410,46 @@ async def test_an_error_that_is_cut_off_is_handed_out_with_its_own_error(
     assert read == b"only this"
     assert ledger.kinds == ["failure", "failure"]
     assert ledger.held == 0
+
+
+async def test_a_slow_error_body_does_not_make_a_timeout_of_an_answer(
+    family: Family, server: Server
+) -> None:
+    """Requirement 14: reading ahead leaves the attempt the time to hand its answer out."""
+    server.play(drip(100, every=0.02, status=503))
+    policy = Pipeline(Timeout(5), retry(2), Timeout(0.15))
+    inner = family.client.AsyncHTTPTransport(
+        verify=False, limits=family.client.Limits(max_connections=1)
+    )
+    transport = family.binding.ResilientTransport(policy, inner)
+    async with family.client.AsyncClient(transport=transport, timeout=1) as client:
+        async with client.stream("GET", server.url) as response:
+            assert response.status_code == 503
+        server.play(respond())
+        assert (await client.get(server.url)).status_code == 200
+    assert inner._pool._requests == []
+
+
+async def test_a_cancellation_while_reading_ahead_leaves_nothing_open(
+    family: Family, server: Server
+) -> None:
+    """Requirement 14: who gives up in the middle of an error gets the place of the pool back."""
+    server.play(drip(100, every=0.02, status=503))
+    ledger = Ledger()
+    inner = family.client.AsyncHTTPTransport(
+        verify=False, limits=family.client.Limits(max_connections=1)
+    )
+    transport = family.binding.ResilientTransport(Pipeline(retry(), ledger), inner)
+    async with family.client.AsyncClient(transport=transport, timeout=1) as client:
+        for pause in (0.05, 0.1, 0.2, 0.3):
+            task = asyncio.create_task(client.get(server.url))
+            await asyncio.sleep(pause)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert ledger.held == 0
+        server.play(respond())
+        assert (await client.get(server.url)).status_code == 200
 
 
 async def test_a_users_verdict_is_taken_within_what_is_safe(family: Family, server: Server) -> None:

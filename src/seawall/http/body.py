@@ -146,12 +146,17 @@ class OpenBody(OpenAttempt):
         self._size += len(chunk)
         return chunk
 
-    async def read_ahead(self) -> None:
+    async def read_ahead(self, deadline: float) -> None:
         """Read up to the drain cap before anybody asks; what was read stays readable.
 
         A body that ends within the cap is closed. An error is kept for whoever reads up to it.
+
+        Args:
+            deadline: loop time at which the attempt ends. At most half of what is left is used,
+                so that a slow body does not make a timeout of an answer.
         """
-        until = self._loop.time() + DRAIN_SECONDS
+        now = self._loop.time()
+        until = now + min(DRAIN_SECONDS, (deadline - now) / 2)
         try:
             while self._size < DRAIN_BYTES:
                 chunk = await self._next_before(until)

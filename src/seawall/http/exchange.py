@@ -148,7 +148,7 @@ class Exchange(Call[Any]):
         transport = self._transport
         head = judge_response(response.status_code, response.headers)
         if response.status_code >= 400 and self._permit(head).retryable:
-            await body.read_ahead()
+            await body.read_ahead(self.deadline)
         response.stream = transport.family.body(body)
         body.head = verdict = self.judge_result(response)
         body.empty = is_empty(response)

@@ -115,6 +115,8 @@ def repair(pool: Any, extensions: object) -> list[Any]:
 
 async def close_connections(connections: list[Any]) -> None:
     """Close connections that were dropped; each gets its turn, whatever happens to the others."""
+    if not connections:
+        return
     interruption: BaseException | None = None
     with anyio.CancelScope(shield=True):
         for connection in connections:

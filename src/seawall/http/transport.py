@@ -121,8 +121,10 @@ class Resilience:
             await exchange.hand_out(None)
             raise
         await exchange.hand_out(response)
-        if sdk_count is not None and exchange.gave_up and hasattr(response, "headers"):
-            # The client's own retries would multiply those that were just given up.
+        # Only a Retry has a story: without one, nothing was repeated and nothing given up.
+        gave_up = exchange.gave_up and exchange.story is not None
+        if sdk_count is not None and gave_up and hasattr(response, "headers"):
+            # The retries of the SDK would multiply those that were just given up.
             response.headers["x-should-retry"] = "false"
         return response
 
