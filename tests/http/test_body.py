@@ -382,3 +382,31 @@ async def test_a_classifier_that_raises_leaves_nothing_open(family: Family, serv
                 await client.get(server.url)
     assert [verdict.kind for verdict in ledger.verdicts] == [Kind.NEUTRAL] * 3
     assert ledger.held == 0
+
+
+async def test_a_stream_that_swallows_the_cancellation_ends_at_the_next_read(
+    family: Family,
+) -> None:
+    """The deadline holds for a transport of the user's own that does not behave."""
+
+    class Stubborn(family.client.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            for _ in range(100):
+                try:
+                    await asyncio.sleep(0.05)
+                except asyncio.CancelledError:
+                    pass
+                yield b"x"
+
+    ledger = Ledger()
+    mock = family.client.MockTransport(
+        lambda request: family.client.Response(200, stream=Stubborn())
+    )
+    transport = family.binding.ResilientTransport(Pipeline(Timeout(0.12), ledger), mock)
+    async with family.client.AsyncClient(transport=transport) as client:
+        with pytest.raises(family.binding.CallTimeoutError):
+            await client.get("http://server/")
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    assert (ledger.kinds, ledger.held) == (["failure"], 0)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from seawall.core.call import Call
 from seawall.core.errors import CallTimeoutError
 from seawall.core.verdict import Kind, Verdict
-from seawall.http.body import OpenBody
 from seawall.http.classify import is_exhausted, judge_response, permit
+from seawall.http.open_body import OpenBody
 from seawall.http.pool import close_connections
 from seawall.http.replay import is_replayable
 from seawall.http.settings import asked_seconds, is_idempotent, settings_of
@@ -225,9 +225,6 @@ def is_endless(response: Any) -> bool:
 def is_empty(response: Any) -> bool:
     """Say whether the head of a response tells that no body follows (RFC 9112, section 6.3)."""
     status: int = response.status_code
-    length: str | None = response.headers.get("content-length")
-    return (
+    return status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED} or (
         response.request.method == "HEAD"
-        or status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
-        or length == "0"
     )
