@@ -130,6 +130,15 @@ def test_the_evidence_is_that_of_the_rule_that_holds():
     assert tally.evidence(0.0) == (3, 3)
 
 
+def test_where_several_rules_hold_the_first_tells_the_evidence():
+    """Of two rules that hold at the same call, the one that was named first is told."""
+    rules = (FailureCount(2, 60.0), ConsecutiveFailures(2))
+    for rule, evidence in ((AnyOf(*rules), (2, 3)), (AnyOf(*reversed(rules)), (2, 2))):
+        tally = rule.start()
+        assert [tally.record(failed, 0.0, 0.0) for failed in (GOOD, BAD, BAD)] == [0, 0, 1]
+        assert tally.evidence(0.0) == evidence
+
+
 def test_evidence_ages():
     """The evidence of a window of time is that of the moment when it is asked for."""
     tally = FailureCount(5, 10.0).start()

@@ -159,7 +159,7 @@ class _CombinedTally(Tally):
         # Written out, as below: this runs at each call that is not a quiet success.
         for tally in self._tallies:
             until = tally.quiet_until
-            if until < quiet:
+            if until < quiet:  # noqa: PLR1730 - min() is slower
                 quiet = until
         return quiet
 
