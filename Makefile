@@ -4,6 +4,7 @@
 #   make test                        all checks and all tests
 #   make check                       ruff, mypy, pyright, import-linter
 #   make test-all                    the tests on every Python of $(VERSIONS) that is installed
+#   make soak                        the tests that take minutes
 #   make bench [BENCH="--quick"]     measure the overhead and update benchmarks/OVERHEAD.md
 #   make format                      let ruff format and fix
 #   make clean                       remove all that the above made
@@ -20,7 +21,7 @@ PYTHON ?= $(shell for candidate in python3 python python3.13 python3.12 python3.
 
 bin := $(VENV)/bin
 .DEFAULT_GOAL := test
-.PHONY: demo test check test-all bench format clean pytest ruff mypy pyright imports
+.PHONY: demo test check test-all soak bench format clean pytest ruff mypy pyright imports
 
 demo: $(VENV)/.demo
 	@$(bin)/python -m benchmarks.demo $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
@@ -58,6 +59,9 @@ test-all:
 		echo "== Python $$version"; \
 		$(MAKE) --no-print-directory pytest VENV="$(VENV)-$$version" PYTHON="$$python" || exit 1; \
 	done
+
+soak: $(VENV)/.dev
+	$(bin)/python -m pytest -m soak
 
 bench: $(VENV)/.bench
 	$(bin)/python -m benchmarks.overhead $(BENCH)

@@ -1,0 +1,232 @@
+"""No failed call leaves a reference cycle: the collector is off, and finds nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from collections import Counter
+
+import pytest
+
+from seawall import (
+    Bulkhead,
+    CircuitBreaker,
+    Classifier,
+    Fallback,
+    Keyed,
+    Pipeline,
+    Retry,
+    SeawallError,
+    Timeout,
+)
+
+
+async def answer():
+    await asyncio.sleep(0)
+    return 1
+
+
+async def fail():
+    raise ValueError("made up")
+
+
+async def hang():
+    await asyncio.sleep(3600)
+
+
+class Subjects:
+    """One pipeline of each kind, made before anything is counted."""
+
+    def __init__(self) -> None:
+        self.five = Pipeline(
+            Timeout(30),
+            Retry(3, backoff=0, budget=None),
+            CircuitBreaker(10**9),
+            Bulkhead(1),
+            Timeout(0.01),
+        )
+        self.open = Pipeline(Retry(3, backoff=0), CircuitBreaker(open_for=3600))
+        self.open.find(CircuitBreaker).trip()
+        self.full = Pipeline(Retry(2), Bulkhead(1))
+        self.short_wait = Bulkhead(1, queue=1, max_wait=0.001)
+        self.value = Pipeline(Fallback(value=1), self.five)
+        self.function = Fallback(answer)
+        self.results = Pipeline(
+            Retry(2, backoff=0, budget=None), classify=Classifier(results=lambda value: value)
+        )
+        self.keyed = Keyed(lambda key: CircuitBreaker(10**9, name=key), key=lambda: "key")
+        self.narrow = CircuitBreaker(10**9, failures=OSError)
+
+    async def raises(self):
+        await self.five.execute(fail)
+
+    async def coroutine(self):
+        await self.five.execute(fail())
+
+    async def refused(self):
+        await self.open.execute(answer)
+
+    async def times_out(self):
+        await self.five.execute(hang)
+
+    async def fallback_value(self):
+        await self.value.execute(fail)
+
+    async def fallback_function(self):
+        await self.function.execute(fail)
+
+    async def failed_result(self):
+        await self.results.execute(answer)
+
+    async def of_a_key(self):
+        await self.keyed.execute(fail)
+
+    async def narrowed(self):
+        await self.narrow.execute(fail)
+
+    async def block(self):
+        async with self.five:
+            await fail()
+
+    async def loop(self):
+        async for attempt in self.five:
+            async with attempt:
+                await fail()
+
+    async def loop_left_between_attempts(self):
+        async for attempt in self.five:
+            if attempt.number == 2:
+                break
+            async with attempt:
+                await fail()
+
+    async def cancelled(self):
+        task = asyncio.create_task(self.five.execute(hang))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    async def bulkhead_full(self):
+        holder = asyncio.create_task(self.full.execute(asyncio.sleep, 0))
+        await asyncio.sleep(0)
+        try:
+            await self.full.execute(answer)
+        finally:
+            await holder
+
+    async def waited_too_long(self):
+        holder = asyncio.create_task(self.short_wait.execute(asyncio.sleep, 0.005))
+        await asyncio.sleep(0)
+        try:
+            await self.short_wait.execute(answer)
+        finally:
+            await holder
+
+
+KINDS = [name for name in vars(Subjects) if not name.startswith("_")]
+
+
+async def survive(call) -> None:
+    try:
+        await call()
+    except (ValueError, SeawallError, asyncio.CancelledError):
+        pass
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_failed_call_leaves_no_cycle(kind):
+    """Everything that belongs to a failed call is freed without the garbage collector."""
+
+    async def main() -> Counter[str]:
+        call = getattr(Subjects(), kind)
+        await survive(call)
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        for _ in range(5):
+            await survive(call)
+        gc.collect()
+        return Counter(type(item).__name__ for item in gc.garbage)
+
+    gc.disable()
+    try:
+        assert asyncio.run(main()) == {}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    "calls", [20_000, pytest.param(1_000_000, marks=pytest.mark.soak)], ids=["some", "a million"]
+)
+def test_memory_does_not_grow_with_calls(calls):
+    """Sequential calls, each tenth of them failing, take no more memory the longer they go on."""
+
+    async def main() -> tuple[int, int]:
+        subjects = Subjects()
+
+        async def run(count: int) -> int:
+            for number in range(count):
+                if number % 10:
+                    await subjects.five.execute(answer)
+                else:
+                    await survive(subjects.narrowed)
+                    await survive(subjects.refused)
+            return tracemalloc.get_traced_memory()[0]
+
+        before = await run(2_000)
+        return before, await run(calls)
+
+    gc.disable()
+    tracemalloc.start()
+    try:
+        before, after = asyncio.run(main())
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert after - before < 20_000
+
+
+def test_ten_thousand_calls_in_flight_leave_nothing():
+    """Of 10,000 calls at once no task, coroutine or ticket stays, and no timer but idle ones."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        gate = asyncio.Event()
+        inside = 0
+
+        async def work() -> int:
+            nonlocal inside
+            inside += 1
+            await gate.wait()
+            return 1
+
+        outer, inner, bulkhead = Timeout(0.5), Timeout(0.4), Bulkhead(10_000)
+        stack = Pipeline(outer, Retry(3), CircuitBreaker(), bulkhead, inner)
+        # One of each, so that what belongs to the policies is there before.
+        gate.set()
+        await stack.execute(work)
+        gate.clear()
+        inside = 0
+        tasks = [asyncio.create_task(stack.execute(work)) for _ in range(10_000)]
+        while inside < 10_000:
+            await asyncio.sleep(0)
+        assert bulkhead.in_flight == 10_000
+        assert len(loop._scheduled) <= 2
+        gate.set()
+        assert sum(await asyncio.gather(*tasks)) == 10_000
+        tasks.clear()
+        assert bulkhead.in_flight == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        names = {"Call", "Ticket", "_Running", "_Block"}
+        gc.collect()
+        alive = [item for item in gc.get_objects() if type(item).__name__ in names]
+        assert alive == []
+        # At most one timer for each Timeout; it watches no call, and is gone once it fired.
+        assert all(not timer._callback.__self__.entries for timer in loop._scheduled)
+        while loop._scheduled:
+            await asyncio.sleep(0.05)
+            assert len(loop._scheduled) <= 2
+
+    asyncio.run(main())
