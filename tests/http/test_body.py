@@ -16,9 +16,11 @@ from seawall import (
     CircuitBreaker,
     Kind,
     Pipeline,
+    Retry,
     State,
     Timeout,
     Verdict,
+    constant,
 )
 from tests.http.conftest import Family
 from tests.http.scripted import (
@@ -309,6 +311,28 @@ async def test_the_connection_is_given_back_before_the_slot(family: Family, serv
     assert server.connections == 2
 
 
+async def test_the_stream_is_closed_before_the_slot_is_free(family: Family) -> None:
+    """Requirement 9: a slot never outlives its connection, however long that takes to close."""
+    bulkhead = Bulkhead(1)
+    held: list[int] = []
+
+    class Slow(family.client.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            yield b"x"
+
+        async def aclose(self) -> None:
+            await asyncio.sleep(0.01)
+            held.append(bulkhead.in_flight)
+
+    mock = family.client.MockTransport(lambda request: family.client.Response(200, stream=Slow()))
+    transport = family.binding.ResilientTransport(bulkhead, mock)
+    async with family.client.AsyncClient(transport=transport) as client:
+        await client.get("http://server/")
+        async with client.stream("GET", "http://server/"):
+            pass
+    assert (held, bulkhead.in_flight) == ([1, 1], 0)
+
+
 async def test_two_readers_of_a_closing_client_settle_once(family: Family, server: Server) -> None:
     """A body that is closed while another task reads it ends there and then."""
     server.play(OPEN)
@@ -382,6 +406,27 @@ async def test_a_classifier_that_raises_leaves_nothing_open(family: Family, serv
                 await client.get(server.url)
     assert [verdict.kind for verdict in ledger.verdicts] == [Kind.NEUTRAL] * 3
     assert ledger.held == 0
+
+
+async def test_an_attempt_that_fails_after_its_headers_is_closed_before_the_next(
+    family: Family, server: Server
+) -> None:
+    """Where the place in the pool is the only one, the next attempt gets it."""
+    raising = [LookupError()]
+
+    def classify(outcome: Any) -> Verdict | None:
+        if raising:
+            raise raising.pop()
+        return None
+
+    server.play(OPEN, respond())
+    inner = family.client.AsyncHTTPTransport(
+        verify=False, limits=family.client.Limits(max_connections=1)
+    )
+    policy = Retry(2, backoff=constant(0), on=LookupError)
+    transport = family.binding.ResilientTransport(policy, inner, classify=classify)
+    async with family.client.AsyncClient(transport=transport, timeout=0.5) as client:
+        assert (await client.get(server.url)).status_code == 200
 
 
 async def test_a_stream_that_swallows_the_cancellation_ends_at_the_next_read(

@@ -15,7 +15,16 @@ import pytest
 
 import seawall.httpx
 import seawall.httpx2
-from seawall import Bulkhead, CircuitBreaker, Keyed, Pipeline, Policy, Retry, UsageError
+from seawall import (
+    Bulkhead,
+    CircuitBreaker,
+    Keyed,
+    Pipeline,
+    Policy,
+    Retry,
+    UsageError,
+    constant,
+)
 from seawall.http.settings import origin
 from tests.http.conftest import Family
 from tests.http.scripted import Ledger, Server, respond
@@ -29,6 +38,7 @@ from tests.http.scripted import Ledger, Server, respond
         ("https://server/", "https://server:443"),
         ("https://server:8443/", "https://server:8443"),
         ("http://[::1]:8000/", "http://[::1]:8000"),
+        ("http://[2001:DB8::1]/", "http://[2001:db8::1]:80"),
         ("https://bücher.example/", "https://xn--bcher-kva.example:443"),
         ("http://user:secret@server/", "http://server:80"),
     ],
@@ -298,3 +308,21 @@ def test_a_response_dropped_after_its_loop_is_settled_too(family: Family) -> Non
     with pytest.warns(ResourceWarning, match="dropped before its body was read"):
         _collect(held)
     assert (ledger.kinds, ledger.given_back) == (["neutral"], 1)
+
+
+@pytest.mark.asyncio
+async def test_respx_mocks_what_is_behind_the_policies(respx_mock: Any) -> None:
+    """With its default, respx answers below the transport: retries run, and slots come back."""
+    route = respx_mock.get("https://server/").mock(
+        side_effect=[
+            httpx.Response(503),
+            httpx.ReadError("made up"),
+            httpx.Response(200, text="ok"),
+        ]
+    )
+    ledger = Ledger()
+    policy = Pipeline(Retry(3, backoff=constant(0)), ledger)
+    async with seawall.httpx.AsyncClient(policy=policy) as client:
+        assert (await client.get("https://server/")).text == "ok"
+    assert route.call_count == 3
+    assert (ledger.kinds, ledger.held) == (["failure", "failure", "success"], 0)

@@ -109,8 +109,14 @@ async def assert_that_every_place_is_usable(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "limit, seconds",
-    [(None, 2), (PLACES, 1), (2 * PLACES, 0.5)],
-    ids=["no bulkhead", "as many slots", "more slots"],
+    [
+        (None, 2),
+        (PLACES, 1),
+        (2 * PLACES, 0.5),
+        pytest.param(None, 10, marks=pytest.mark.soak),
+        pytest.param(PLACES, 10, marks=pytest.mark.soak),
+    ],
+    ids=["no bulkhead", "as many slots", "more slots", "ten seconds", "ten seconds, slots"],
 )
 async def test_no_place_is_lost(
     family: Family, server: Server, limit: int | None, seconds: float

@@ -175,6 +175,41 @@ async def test_a_dripping_discarded_response_costs_little_time(
     assert time.perf_counter() - started < 1.5
 
 
+def retry_404(outcome: Any) -> Verdict | None:
+    """Ask for a retry of what the head alone does not call retryable, so nothing is read ahead."""
+    if outcome.value is not None and outcome.value.status_code == 404:
+        return Verdict(Kind.FAILURE, retryable=True)
+    return None
+
+
+@pytest.mark.parametrize(
+    "answer, connections",
+    [
+        (respond(404, b"x" * 10_000), 1),
+        (raw(head(404, {}, 10**9) + b"x" * 10**7, hang), 2),
+        (raw(head(404, {}, 100) + b"half", close), 2),
+    ],
+    ids=["small", "huge", "cut off"],
+)
+async def test_what_was_not_read_ahead_is_drained_when_it_is_discarded(
+    family: Family, server: Server, answer: Any, connections: int
+) -> None:
+    """Requirement 4: up to the cap, and no further however fast it comes."""
+    server.play(answer, respond())
+    ledger = Ledger()
+    transport = family.binding.ResilientTransport(
+        Pipeline(retry(), ledger),
+        family.client.AsyncHTTPTransport(verify=False),
+        classify=retry_404,
+    )
+    async with family.client.AsyncClient(transport=transport) as client:
+        started = time.perf_counter()
+        assert (await client.get(server.url)).status_code == 200
+        assert time.perf_counter() - started < 0.2
+    assert server.connections == connections
+    assert (ledger.kinds, ledger.held) == (["failure", "success"], 0)
+
+
 async def test_the_callers_request_is_never_changed(family: Family, server: Server) -> None:
     """Requirement 5: what a transport does to a request reaches neither the caller nor a retry."""
     seen: list[Any] = []
@@ -454,13 +489,7 @@ async def test_a_cancellation_while_reading_ahead_leaves_nothing_open(
 
 async def test_a_users_verdict_is_taken_within_what_is_safe(family: Family, server: Server) -> None:
     """A ``classify`` may ask for a retry of a 404, but not for a second POST."""
-
-    def classify(outcome: Any) -> Verdict | None:
-        if outcome.value is not None and outcome.value.status_code == 404:
-            return Verdict(Kind.FAILURE, retryable=True)
-        return None
-
-    transport = family.binding.ResilientTransport(retry(), classify=classify)
+    transport = family.binding.ResilientTransport(retry(), classify=retry_404)
     async with family.client.AsyncClient(transport=transport) as client:
         for method, attempts in (("GET", 2), ("POST", 1)):
             server.play(respond(404), respond())
