@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -15,6 +16,10 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Stopped before the end; nothing is left running.")
         return 130
+    except BrokenPipeError:
+        # Whoever read the output has gone, as `head` does. The interpreter would flush once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 if __name__ == "__main__":

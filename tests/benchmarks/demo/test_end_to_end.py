@@ -113,3 +113,15 @@ async def test_a_client_that_fails():
     with pytest.raises(ClientError, match="KeyError: 'nobody'"):
         await client.ready()
     await client.stop()
+
+
+@pytest.mark.slow
+def test_output_that_nobody_reads():
+    """Where the reader of the output has gone, as `head` does, it ends without a traceback."""
+    process = start("--seconds", "20")
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(timeout=10) == 1
+    assert gone(process.pid)
