@@ -176,8 +176,10 @@ def test_an_opening_is_frozen():
             CircuitOpenError(
                 state="half_open", opening=OPENING, name="db", key="host-1", retry_after=12.34567
             ),
-            "circuit 'db' for key 'host-1' is half-open: 8 of 20 calls failed, "
-            "the last with ConnectError; retry after 12.3 s",
+            (
+                "circuit 'db' for key 'host-1' is half-open: 8 of 20 calls failed, "
+                "the last with ConnectError; retry after 12.3 s"
+            ),
         ),
         (
             CircuitOpenError(opening=Opening(5, 5, None), retry_after=1.0),
