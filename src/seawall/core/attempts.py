@@ -76,7 +76,9 @@ class Attempt:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        return await self._find_loop().exit(self, error)
+        loop = None if self._loop is None else self._loop()
+        # The collector may free a loop before the frame that runs it; then it has let go of all.
+        return False if loop is None else await loop.exit(self, error)
 
     def _find_loop(self) -> Attempts:
         loop = None if self._loop is None else self._loop()
