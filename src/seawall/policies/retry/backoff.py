@@ -10,7 +10,7 @@ from __future__ import annotations
 import random as chance
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import ceil, isnan, log
+from math import isfinite
 from typing import Literal, TypeAlias
 
 from seawall.core.checks import check_number
@@ -53,14 +53,10 @@ class Exponential:
         return delay
 
     def _delay(self, failed: int) -> float:
-        if self.base >= self.cap:
+        try:
+            return min(self.cap, self.base * float(self.factor) ** (failed - 1))
+        except OverflowError:
             return self.cap
-        if self.factor > 1:
-            # Beyond this many steps it is the cap; the power itself could overflow.
-            steps = ceil(log(self.cap / self.base) / log(self.factor))
-            if failed - 1 > steps:
-                return self.cap
-        return min(self.cap, self.base * self.factor ** (failed - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +156,10 @@ def delay_of(backoff: Backoff, failed: int, last: float) -> float:
     """Ask a backoff for its delay in seconds; a negative one is 0.
 
     Raises:
-        UsageError: a callable of the user's returned something else than a number.
+        UsageError: a callable of the user's returned something else than a finite number.
     """
     delay = backoff(failed, last)
-    if isinstance(delay, bool) or not isinstance(delay, int | float) or isnan(delay):
-        message = f"backoff {backoff!r} returned {delay!r}, not a number of seconds"
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or not isfinite(delay):
+        message = f"backoff {backoff!r} returned {delay!r}, not a finite number of seconds"
         raise UsageError(message)
     return max(0.0, delay)
