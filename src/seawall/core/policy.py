@@ -115,16 +115,18 @@ class Policy(ABC):
     async def _execute_awaitable(
         self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if not isawaitable(target) or args or kwargs:
-            raise UsageError(_explain_target(target, with_arguments=isawaitable(target)))
+        if not isawaitable(target):
+            raise UsageError(_explain_target(target, with_arguments=False))
         once = _Once(target)
-        call: Call[Any] = Call()
-        call.begin(once)
-        call.single_run = (
-            "a coroutine object or other awaitable can run only once; to repeat it, pass the "
-            "function: `await pipeline.execute(fetch, url)`, not `execute(fetch(url))`"
-        )
         try:
+            if args or kwargs:
+                raise UsageError(_explain_target(target, with_arguments=True))
+            call: Call[Any] = Call()
+            call.begin(once)
+            call.single_run = (
+                "a coroutine object or other awaitable can run only once; to repeat it, pass the "
+                "function: `await pipeline.execute(fetch, url)`, not `execute(fetch(url))`"
+            )
             return await self.conduct(call)
         finally:
             once.close()
