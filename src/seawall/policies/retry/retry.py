@@ -126,11 +126,13 @@ class Retry(Policy):
                             budget.earn()
                         return result
                     verdict = call.judge_result(result)
+                    if not verdict.retryable:
+                        if call.attempt == 1 and verdict.kind is Kind.SUCCESS:
+                            self._earn()
+                        return result
                     failed += 1
                     step = self._next(call, verdict, None, failed, delay)
                     if isinstance(step, str):
-                        if call.attempt == 1 and verdict.kind is Kind.SUCCESS:
-                            self._earn()
                         return result
                     real, answered, answer = None, True, result
                 if isinstance(step, str):
