@@ -26,6 +26,7 @@ T = TypeVar("T")
 _OWN_BUDGET: Final[Any] = object()
 _BACKOFF: Final = exponential(0.1, cap=10.0)
 _NOTE: Final = "seawall: "
+_SLEPT: Final = "slept "
 
 
 class Retry(Policy):
@@ -190,7 +191,8 @@ class Retry(Policy):
         _record(call, name)
         if reason:
             return reason
-        _record(call, f"slept {delay:.3g} s")
+        if call.story is not None:
+            call.story.append(f"{_SLEPT}{delay:.3g} s")
         return delay
 
     def _obstacle(self, call: Call[Any], verdict: Verdict) -> str:
@@ -233,10 +235,12 @@ def _as_predicate(on: Any) -> Callable[[BaseException], object] | None:
     return lambda error: isinstance(error, types)
 
 
-def _record(call: Call[Any], event: str) -> None:
+def _record(call: Call[Any], outcome: str) -> None:
+    """Tell how an attempt ended, unless a retry further inside has told it."""
     if call.story is None:
-        call.story = []
-    call.story.append(event)
+        call.story = [outcome]
+    elif call.story[-1].startswith(_SLEPT):
+        call.story.append(outcome)
 
 
 def _tell(error: BaseException | None, call: Call[Any], reason: str) -> None:
