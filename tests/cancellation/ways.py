@@ -64,6 +64,7 @@ async def loop(policy, work):
     async for attempt in policy:
         async with attempt:
             return await work()
+    return None
 
 
 async def whole_loop(policy, work):
@@ -90,6 +91,7 @@ async def bind_loop(policy, work):
     async for attempt in bound(policy):
         async with attempt:
             return await work()
+    return None
 
 
 async def nested(policy, work):
@@ -115,6 +117,7 @@ async def generator(policy, work):
     async with aclosing(items()) as found:
         async for item in found:
             return item
+    return None
 
 
 async def manager(policy, work):
