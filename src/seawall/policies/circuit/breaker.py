@@ -133,7 +133,7 @@ class CircuitBreaker(Policy):
         def step(call: Call[T]) -> Awaitable[T]:
             # A refusal is raised right here: it costs no coroutine, and two frames less.
             if circuit._state is not _CLOSED and call.loop is self._loop:
-                now = call.loop.time()
+                self._seen = now = call.loop.time()
                 if circuit.refuses(now):
                     raise circuit.refusal(now, call.key)
             return run(call, proceed)
