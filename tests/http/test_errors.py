@@ -167,7 +167,7 @@ async def test_a_refusal_of_the_users_own_becomes_one_of_the_family(family: Fami
     assert (error.name, error.retry_after, error.request.method) == ("night", 60.0, "GET")
     there = pickle.loads(pickle.dumps(error))
     assert type(there) is QuietHours
-    assert (there.name, there.retry_after) == ("night", 60.0)
+    assert (there.name, there.retry_after, there.policy) == ("night", 60.0, None)
 
 
 async def test_a_nested_transport_is_not_adopted_twice(family: Family) -> None:
