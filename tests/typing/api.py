@@ -1,0 +1,111 @@
+"""Typed uses of the public API: read by type checkers, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, TypeVar, assert_type
+
+import seawall
+from seawall import (
+    Attempt,
+    Bulkhead,
+    Call,
+    Calls,
+    CircuitBreaker,
+    CircuitOpenError,
+    Classifier,
+    ConsecutiveFailures,
+    FailureCount,
+    FailureRate,
+    Fallback,
+    Keyed,
+    Kind,
+    Outcome,
+    Pipeline,
+    Policy,
+    Proceed,
+    Retry,
+    RetryBudget,
+    State,
+    Timeout,
+    Verdict,
+    constant,
+    exponential,
+    linear,
+)
+
+T = TypeVar("T")
+
+
+async def fetch(url: str, *, size: int = 1) -> bytes:
+    return url.encode() * size
+
+
+class Announce(Policy):
+    async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
+        return await proceed(call)
+
+
+def classify(outcome: Outcome) -> Verdict:
+    return Verdict(Kind.FAILURE, retryable=outcome.exception is not None)
+
+
+def key_of(url: str, *, size: int = 1) -> str:
+    return url * size
+
+
+budget = RetryBudget(0.2, capacity=20, floor=0.1)
+pipeline = Pipeline(
+    Timeout(30, name="total"),
+    Retry(
+        3, backoff=exponential(0.1, cap=5, jitter="equal"), on=(OSError, KeyError), budget=budget
+    ),
+    Retry(2, backoff=lambda failed, last: failed * last, on=lambda error: bool(error.args)),
+    Retry(2, backoff=constant(1), budget=None, on=CircuitOpenError),
+    Retry(2, backoff=linear(1, cap=4)),
+    Retry(2, backoff=0.5),
+    Keyed(lambda key: CircuitBreaker(5, name=str(key)), key=key_of),
+    CircuitBreaker(0.5),
+    CircuitBreaker(
+        (FailureRate(0.5, window=Calls(100)) | ConsecutiveFailures(8)) & FailureCount(5, 10.0),
+        open_for=5.0,
+        failures=OSError,
+        ignore=(KeyError,),
+    ),
+    Bulkhead(10, queue=5, max_wait=1.5),
+    Fallback(value=b""),
+    Fallback(fetch, on=(OSError, TimeoutError)),
+    Announce(),
+    Pipeline.standard(limit=Bulkhead(3)),
+    name="api",
+    classify=Classifier(failures=OSError, results=lambda value: not value),
+)
+also = Pipeline(classify=classify)
+
+
+@pipeline
+async def decorated(url: str, *, size: int = 1) -> bytes:
+    return url.encode() * size
+
+
+async def ways_in() -> None:
+    assert_type(await pipeline.execute(fetch, "url", size=2), bytes)
+    assert_type(await pipeline.execute(partial(fetch, "url")), bytes)
+    assert_type(await pipeline.execute(fetch("url")), bytes)
+    assert_type(await decorated("url", size=2), bytes)
+    call: Coroutine[Any, Any, bytes] = decorated("url")
+    assert_type(await pipeline.bind(key="k", timeout=1.0, idempotent=False).execute(call), bytes)
+    async with pipeline as attempt:
+        assert_type(attempt, Attempt)
+        assert_type(attempt.remaining, float | None)
+        assert_type(attempt.previous, Outcome | None)
+    async for each in pipeline:
+        async with each:
+            each.result = await fetch("url")
+    assert_type(pipeline.find(CircuitBreaker).state, State)
+    assert_type(seawall.deadline(), float | None)
+
+
+def refused(error: CircuitOpenError) -> tuple[float | None, str | None, int]:
+    return error.retry_after, error.cause, error.failures
