@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from seawall.core.checks import check_type
+from seawall.core.checks import check_number, check_type
 from seawall.core.policy import Policy
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Bound(Policy):
     ) -> None:
         from seawall.policies.timeout import Timeout  # noqa: PLC0415 - core knows no other policy
 
+        check_number("timeout", timeout, above=0, optional=True)
         check_type("idempotent", idempotent, bool, "a bool or None", optional=True)
         check_type("tags", tags, Mapping, "a mapping or None", optional=True)
         self.name = policy.name
