@@ -110,7 +110,7 @@ def test_a_wrong_argument_is_named(call, name, value):
 
 @pytest.mark.parametrize("wrong", [Retry, "retry", None, lambda call: call])
 def test_what_is_no_policy_is_named(wrong):
-    """A pipeline names the position of what is no policy, and shows that a class is to be called."""
+    """A pipeline names the position of what is no policy, and shows how to call a class."""
     with pytest.raises(TypeError, match=r"policies\[1\] must be a Policy") as caught:
         Pipeline(Timeout(1), wrong)
     if wrong is Retry:
