@@ -17,7 +17,7 @@ The errors are both seawall's and httpx2's, so that code around a client catches
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, Unpack
 
 import httpx2
 
@@ -82,7 +82,7 @@ class CallTimeoutError(errors.CallTimeoutError, httpx2.TimeoutException):
 class ResilientTransport(Resilience, httpx2.AsyncBaseTransport):
     """A transport of httpx2 around another one; see :class:`seawall.http.transport.Resilience`."""
 
-    family = Family(
+    family: ClassVar[Family] = Family(
         httpx2,
         {
             errors.RejectedError: RejectedError,

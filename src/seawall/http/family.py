@@ -10,7 +10,7 @@ from seawall.http.errors import FamilyErrors
 from seawall.http.replay import OneShot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
     from seawall.core.errors import SeawallError
@@ -36,9 +36,9 @@ class Family:
         self, client: ModuleType, errors: Mapping[type[SeawallError], type[SeawallError]]
     ) -> None:
         self.client: Any = client
-        self.name = client.__name__
-        self.rules = ErrorRules(client)
-        self.adopt = FamilyErrors(client, errors).adopt
+        self.name: str = client.__name__
+        self.rules: ErrorRules = ErrorRules(client)
+        self.adopt: Callable[[SeawallError, Any], SeawallError] = FamilyErrors(client, errors).adopt
         self.stream: Any = self.client.AsyncByteStream
         self.body: Any = type("ResponseBody", (Body, self.stream), {})
         self.one_shot: Any = type("OneShotBody", (OneShot, self.stream), {})

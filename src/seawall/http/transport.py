@@ -74,8 +74,8 @@ class Resilience:
             raise TypeError(f"classify must be a callable of the outcome or None, not {classify!r}")
         if release not in {"body", "headers"}:
             raise ValueError(f"release must be 'body' or 'headers', not {release!r}")
-        self.policy = standard() if policy is None else policy
-        self.inner = self._default_transport(policy) if transport is None else transport
+        self.policy: Policy = standard() if policy is None else policy
+        self.inner: Any = self._default_transport(policy) if transport is None else transport
         self._check_inner()
         self.key = key
         self.idempotent = idempotent
