@@ -33,7 +33,7 @@ test: $(VENV)/.dev
 check: ruff mypy pyright imports
 
 pytest: $(VENV)/.dev
-	$(bin)/python -m pytest $(PYTEST)
+	$(bin)/python -m pytest -n auto --dist worksteal $(PYTEST)
 
 ruff: $(VENV)/.dev
 	$(bin)/ruff check

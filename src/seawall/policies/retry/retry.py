@@ -91,6 +91,7 @@ class Retry(Policy):
         delay = 0.0
         # What came last from the dependency itself: a refusal does not hide it.
         real: Exception | None = None
+        context: BaseException | None = None
         answered = False
         answer: T | None = None
         try:
@@ -116,6 +117,7 @@ class Retry(Policy):
                             raise
                         if reached:
                             real, answered = error, False
+                            context = error.__context__
                 else:
                     if call.classifier is None:
                         budget = self.budget
@@ -156,8 +158,11 @@ class Retry(Policy):
                     raise real
                 call.attempt += 1
         finally:
+            if real is not None:
+                # Raised later on, it would take on what the caller is handling.
+                real.__context__ = context
             # The frame is on its traceback.
-            real = None
+            real = context = None
 
     def _next(
         self,
