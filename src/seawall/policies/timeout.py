@@ -17,6 +17,7 @@ The rules:
 from __future__ import annotations
 
 from asyncio import CancelledError, current_task
+from contextvars import Context
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -122,10 +123,14 @@ class Timeout(Policy):
             # Child tasks may keep it in their context for as long as they live.
             running.ended = True
             running.task = None
-            try:
-                current_scope.reset(token)
-            except ValueError:
+            if call.is_block:
                 leave(running)
+            else:
+                try:
+                    current_scope.reset(token)
+                except ValueError:
+                    # Closed by the collector, in another context than it began in.
+                    leave(running)
             call.scope = outer
             call.deadline = outer_deadline
 
@@ -161,10 +166,14 @@ class Timeout(Policy):
                 return await proceed(call)
         finally:
             scope.ended = True
-            try:
-                current_scope.reset(token)
-            except ValueError:
+            if call.is_block:
                 leave(scope)
+            else:
+                try:
+                    current_scope.reset(token)
+                except ValueError:
+                    # Closed by the collector, in another context than it began in.
+                    leave(scope)
             call.scope = outer
             call.deadline = outer_deadline
         raise CallTimeoutError(seconds, name=self.name)
@@ -192,18 +201,20 @@ class _TrioScope(Scope):
 class _Lane:
     """The running calls of one duration, the earliest deadline first, and their timer."""
 
-    __slots__ = ("entries", "loop", "seconds", "timer")
+    __slots__ = ("_context", "entries", "loop", "seconds", "timer")
 
     def __init__(self, seconds: float, loop: AbstractEventLoop) -> None:
         self.seconds = seconds
         self.loop = loop
+        # Of its own: an idle timer must not keep the context of the call that armed it.
+        self._context = Context()
         self.entries: dict[_Running, None] = {}
         self.timer: TimerHandle | None = None
 
     def arm(self, when: float) -> None:
         """Watch for a deadline."""
         if when < inf:
-            self.timer = self.loop.call_at(when, self._fire)
+            self.timer = self.loop.call_at(when, self._fire, context=self._context)
 
     def _fire(self) -> None:
         now = self.loop.time()
