@@ -1,8 +1,9 @@
 """``async with pipeline``: a block of code that is run once.
 
 The shared pipeline finds a block again by the frame that runs the ``async with``, whatever task or
-context it ends in. A frame of an exit stack is gone by then, so such a block is found by the task
-that entered it.
+context it ends in. An exit stack enters and leaves in frames of its own, so such a block is found
+by what the stack has to leave, which ``pop_all`` hands on. Who calls ``__aenter__`` by hand, in a
+frame that is gone by then, gets the last such block of the task.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 from asyncio import current_task
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from seawall.core.attempts import Attempt
 from seawall.core.call import Call
@@ -82,51 +83,70 @@ class _Block:
 
 
 class Blocks:
-    """The open blocks of one pipeline, each found again by its frame or its task."""
+    """The open blocks of one pipeline, each found again by its frame or its exit stack."""
 
     __slots__ = ("_framed", "_stacked")
 
     def __init__(self) -> None:
         self._framed: dict[FrameType, list[_Block]] = {}
-        self._stacked: WeakKeyDictionary[Any, list[_Block]] = WeakKeyDictionary()
+        # By the identity of what an exit stack has to leave. The reference ends the entry with it.
+        self._stacked: dict[int, tuple[ref[Any], list[_Block]]] = {}
 
     async def enter(self, chain: Proceed[Any], frame: FrameType) -> Attempt:
         """Begin a block for the frame that runs the ``async with``."""
         block = _Block(chain)
         attempt = await block.enter()
-        if frame.f_code.co_filename == contextlib.__file__ and block.task is not None:
-            self._stacked.setdefault(block.task, []).append(block)
-        else:
+        stack = _exit_stack(frame)
+        if stack is None:
             self._framed.setdefault(frame, []).append(block)
+        else:
+            self._find(stack).append(block)
         return attempt
 
     async def exit(self, frame: FrameType, error: BaseException | None) -> bool:
-        """End the block of this frame, or else the last one that this task began."""
+        """End the block of this frame or exit stack, or else the last one of this task."""
         block = self._take(frame)
         del frame
         return await block.exit(error)
 
+    def _find(self, stack: Any) -> list[_Block]:
+        key = id(stack)
+        if key not in self._stacked:
+            stacked = self._stacked
+            self._stacked[key] = ref(stack, lambda _: stacked.pop(key, None)), []
+        return self._stacked[key][1]
+
     def _take(self, frame: FrameType) -> _Block:
         if frame in self._framed:
             return _pop(self._framed, frame)
+        stack = _exit_stack(frame)
+        if stack is not None and id(stack) in self._stacked:
+            blocks = self._stacked[id(stack)][1]
+            block = blocks.pop()
+            if not blocks:
+                del self._stacked[id(stack)]
+            return block
         task = running_task(None)
-        if task is not None and task in self._stacked:
-            return _pop(self._stacked, task)
-        for entered, blocks in reversed(self._framed.items()):
-            if blocks[-1].task is task:
+        for entered, framed in reversed(self._framed.items()):
+            if framed[-1].task is task:
                 return _pop(self._framed, entered)
-        for other in reversed(list(self._stacked)):
-            return _pop(self._stacked, other)
         message = "this block was never entered: write `async with pipeline: ...`"
         raise UsageError(message)
 
 
-def _pop(blocks: Any, key: object) -> _Block:
-    found: list[_Block] = blocks[key]
+def _pop(blocks: dict[FrameType, list[_Block]], frame: FrameType) -> _Block:
+    found = blocks[frame]
     block = found.pop()
     if not found:
-        del blocks[key]
+        del blocks[frame]
     return block
+
+
+def _exit_stack(frame: FrameType) -> Any:
+    """Return what the exit stack has to leave that runs this frame; ``None`` if none does."""
+    if frame.f_code.co_filename != contextlib.__file__:
+        return None
+    return getattr(frame.f_locals.get("self"), "_exit_callbacks", None)
 
 
 def running_task(call: Call[Any] | None) -> Any:
