@@ -70,10 +70,10 @@ def any_fired(scope: Scope | None, loop: Loop) -> bool:
 
 
 def leave(scope: Scope) -> None:
-    """Take a scope out of a context that is not the one it entered.
+    """Take the scope of a block out of the context, if it is the innermost there.
 
-    A block may end in another context than it began in. There the scope was never set, unless the
-    context is a copy.
+    It may not be: generators that each hold a block open interleave, and a block may end in
+    another context than it began in, where it was never set. There its end is all that counts.
     """
     if current_scope.get() is scope:
         current_scope.set(scope.outer)
