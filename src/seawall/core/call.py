@@ -262,7 +262,7 @@ class Call(Generic[T]):
         The tickets that the call holds hear that it waits, so that a circuit that opens can refuse
         it. Returns whether the turn was granted by ``until`` (loop time).
         """
-        ticket = self.ticket
+        ticket = held = self.ticket
         while ticket is not None:
             ticket.waits(waiter)
             ticket = ticket.outer
@@ -273,7 +273,7 @@ class Call(Generic[T]):
             setattr(error, _WAITED, True)
             raise
         finally:
-            ticket = self.ticket
+            ticket = held
             while ticket is not None:
                 ticket.goes_on()
                 ticket = ticket.outer

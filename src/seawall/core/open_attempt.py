@@ -7,6 +7,7 @@ the call, and each policy hands the steps it would take on return to that instea
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class OpenAttempt:
     async def discard(self, verdict: Verdict) -> None:
         """Close what is open, then end the attempt, whatever happens while it closes."""
         try:
-            await self._close()
+            # What fails to close is given up all the same: the next attempt does not depend on it.
+            with suppress(Exception):
+                await self._close()
         finally:
             self.end(verdict)
