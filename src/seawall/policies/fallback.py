@@ -71,6 +71,10 @@ class Fallback(Policy):
                 raise
             if call.is_block and not call.in_body:
                 raise
+            if call.open is not None:
+                # Raised after the function had returned: nobody else will close what it opened.
+                open_attempt, call.open = call.open, None
+                await open_attempt.discard(call.judge_error(error))
             call.forget_verdict()
             if self._function is None:
                 return self._value  # type: ignore[no-any-return]
