@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from seawall.core.checks import check_number
 from seawall.core.policy import Policy
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import CircuitBreaker
@@ -23,9 +24,18 @@ def standard(
     name: str | None,
 ) -> Iterator[Policy]:
     """Yield the policies of ``Pipeline.standard()``, outermost first."""
+    check_number("timeout", timeout, above=0)
+    check_number("attempt_timeout", attempt_timeout, above=0)
     yield Timeout(timeout, name=name)
-    yield Retry(attempts)
+    yield _named(Retry(attempts), name)
     yield CircuitBreaker(name=name)
-    if limit is not None:
-        yield limit if isinstance(limit, Policy) else Bulkhead(limit)
+    if isinstance(limit, Policy):
+        yield limit
+    elif limit is not None:
+        yield _named(Bulkhead(limit), name)
     yield Timeout(attempt_timeout, name=name)
+
+
+def _named(policy: Policy, name: str | None) -> Policy:
+    policy.name = name
+    return policy
