@@ -1,0 +1,42 @@
+"""Wrong uses, each of which a type checker must find: an ignore that is not needed is an error."""
+
+from __future__ import annotations
+
+import time
+
+from seawall import Bulkhead, CircuitBreaker, Fallback, Keyed, Pipeline, Retry, Timeout
+
+pipeline = Pipeline(Timeout(30), Retry(3))
+
+
+@pipeline
+async def fetch(url: str, *, size: int = 1) -> bytes:
+    return url.encode() * size
+
+
+def blocking(url: str) -> bytes:
+    return url.encode()
+
+
+Pipeline(Retry)  # type: ignore[arg-type]
+Pipeline(None)  # type: ignore[arg-type]
+Pipeline(classify=lambda outcome: True)  # type: ignore[arg-type,return-value]
+Keyed(Bulkhead(1))  # type: ignore[arg-type]
+Retry("3")  # type: ignore[arg-type]
+Retry(3, on="OSError")  # type: ignore[arg-type]
+Retry(3, budget=0.1)  # type: ignore[arg-type]
+CircuitBreaker(trip="5")  # type: ignore[arg-type]
+CircuitBreaker(failures="OSError")  # type: ignore[arg-type]
+Bulkhead(limit=None)  # type: ignore[arg-type]
+Fallback(5)  # type: ignore[arg-type]
+pipeline(blocking)  # type: ignore[arg-type]
+
+
+async def main() -> None:
+    await fetch(1)  # type: ignore[arg-type]
+    await fetch("url", size="2")  # type: ignore[arg-type]
+    await fetch("url", other=1)  # type: ignore[call-arg]
+    await pipeline.execute(time.sleep, 1)  # type: ignore[call-overload]
+    await pipeline.execute(fetch, 1)  # type: ignore[call-overload]
+    await pipeline.execute(fetch, "url", size="2")  # type: ignore[arg-type]
+    pipeline.bind(retries=3)  # type: ignore[call-arg]
