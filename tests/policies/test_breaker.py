@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import anyio
 import pytest
 
 from seawall import (
     Bulkhead,
+    BulkheadFullError,
+    CallTimeoutError,
     CircuitBreaker,
     CircuitOpenError,
+    Classifier,
     Keyed,
     Kind,
     Pipeline,
@@ -22,6 +26,7 @@ from seawall import (
 )
 from seawall.core.call import Call
 from seawall.core.open_attempt import OpenAttempt
+from tests.doubles import Held, Script, turns, virtual
 from tests.virtual_time import VirtualLoop
 
 
@@ -365,3 +370,263 @@ def test_keyed_forgets_only_what_does_not_matter():
             Keyed(CircuitBreaker)
 
     run(main())
+
+
+# What is promised on both event loops.
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request):
+    """Both event loops, in virtual time."""
+    return virtual(request.param)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("probes", [1, 3])
+async def test_a_hundred_callers_on_either_loop(probes):
+    """Of 100 callers in half-open exactly `probes` get through, on asyncio and trio."""
+    breaker, held, refused = await half_open_anywhere(probes=probes, close_after=probes), Held(), []
+
+    async def caller():
+        try:
+            await breaker.execute(held)
+        except CircuitOpenError as error:
+            refused.append(error)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(100):
+            group.start_soon(caller)
+        await turns()
+        assert held.calls == probes
+        held.let_go()
+    assert held.calls == probes
+    assert len(refused) == 100 - probes
+    assert {(error.state, error.retry_after > 0) for error in refused} == {("half_open", True)}
+    assert breaker.state is State.CLOSED
+
+
+async def half_open_anywhere(**settings):
+    breaker = CircuitBreaker(1, open_for=1.0, **settings)
+    breaker.trip()
+    await anyio.sleep(1.0)
+    return breaker
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_probe_on_either_loop():
+    """Its place is free in the very tick, on asyncio and trio."""
+    breaker, held = await half_open_anywhere(), Held()
+    async with anyio.create_task_group() as group:
+        group.start_soon(breaker.execute, held)
+        await turns()
+        with pytest.raises(CircuitOpenError):
+            await breaker.execute(Script("never"))
+        group.cancel_scope.cancel()
+    assert await breaker.execute(Script("fine")) == "fine"
+    assert breaker.state is State.CLOSED
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [BulkheadFullError(), TypeError(), KeyboardInterrupt()], ids=repr)
+async def test_a_neutral_probe_frees_its_place(error):
+    """A local refusal, a bug or an interrupt proves nothing, and the next caller may probe."""
+    breaker = await half_open_anywhere()
+    with pytest.raises(type(error)):
+        await breaker.execute(Script(error))
+    assert breaker.state is State.HALF_OPEN
+    await breaker.execute(Script("fine"))
+    assert breaker.state is State.CLOSED
+
+
+@pytest.mark.anyio
+async def test_a_probe_whose_classifier_raises_frees_its_place():
+    """Whatever goes wrong in judging, no probe is left behind."""
+
+    def classify(outcome):
+        raise ZeroDivisionError
+
+    breaker = await half_open_anywhere()
+    for outcome in ("value", OSError("made up")):
+        with pytest.raises(ZeroDivisionError):
+            await Pipeline(breaker, classify=classify).execute(Script(outcome))
+    await breaker.execute(Script("fine"))
+    assert breaker.state is State.CLOSED
+
+
+@pytest.mark.anyio
+async def test_a_failed_probe_opens_again():
+    """One failure of a probe re-opens, for the whole open time."""
+    breaker = await half_open_anywhere(probes=2, close_after=2)
+    await breaker.execute(Script("fine"))
+    with pytest.raises(OSError, match="made up"):
+        await breaker.execute(Script(OSError("made up")))
+    assert breaker.state is State.OPEN
+    with pytest.raises(CircuitOpenError) as caught:
+        await breaker.execute(Script("never"))
+    assert caught.value.retry_after == pytest.approx(1.0)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "settings,error,state",
+    [
+        ({"failures": OSError}, OSError(), State.OPEN),
+        ({"failures": OSError}, ConnectionError(), State.OPEN),
+        ({"failures": OSError}, ValueError(), State.CLOSED),
+        ({"failures": (OSError, ValueError)}, ValueError(), State.OPEN),
+        ({"failures": OSError}, ExceptionGroup("", [OSError(), ValueError()]), State.OPEN),
+        ({"failures": OSError}, ExceptionGroup("", [KeyError(), ValueError()]), State.CLOSED),
+        ({"failures": TypeError}, TypeError(), State.CLOSED),
+        ({"failures": OSError}, CallTimeoutError(1.0), State.OPEN),
+        ({"failures": ValueError}, CallTimeoutError(1.0), State.CLOSED),
+        ({"ignore": OSError}, ConnectionError(), State.CLOSED),
+        ({"ignore": OSError}, ValueError(), State.OPEN),
+        ({"ignore": OSError}, ExceptionGroup("", [OSError(), OSError()]), State.CLOSED),
+        ({"ignore": OSError}, ExceptionGroup("", [OSError(), ValueError()]), State.OPEN),
+        ({"failures": OSError, "ignore": ConnectionError}, ConnectionError(), State.CLOSED),
+        ({"failures": OSError, "ignore": ConnectionError}, OSError(), State.OPEN),
+    ],
+)
+async def test_failures_and_ignore_look_inside_groups(settings, error, state):
+    """They narrow what the verdict calls a failure, and never widen it."""
+    breaker = CircuitBreaker(1, **settings)
+    with pytest.raises(type(error)):
+        await breaker.execute(Script(error))
+    assert breaker.state is state
+
+
+@pytest.mark.anyio
+async def test_what_is_no_failure_is_a_success_and_what_is_ignored_nothing():
+    """An error outside of `failures` ends a streak; one in `ignore` does not."""
+    narrow = CircuitBreaker(2, failures=OSError)
+    blind = CircuitBreaker(2, ignore=ValueError)
+    for breaker, state in [(narrow, State.CLOSED), (blind, State.OPEN)]:
+        for error in (OSError(), ValueError(), OSError()):
+            with pytest.raises(type(error)):
+                await breaker.execute(Script(error))
+        assert breaker.state is state
+
+
+@pytest.mark.anyio
+async def test_narrowing_is_for_one_policy_alone():
+    """Another breaker, and a retry, read the verdict as it is."""
+    blind, seeing = CircuitBreaker(1, ignore=OSError), CircuitBreaker(1)
+    script = Script(OSError, "fine")
+    assert await Pipeline(Retry(2, backoff=0), blind).execute(script) == "fine"
+    with pytest.raises(OSError, match="made up"):
+        await Pipeline(seeing, blind).execute(Script(OSError("made up")))
+    assert (blind.state, seeing.state) == (State.CLOSED, State.OPEN)
+
+
+@pytest.mark.anyio
+async def test_a_hung_dependency_is_a_failure_whatever_the_failures():
+    """What an enclosing timeout cancelled has no type that `failures` could name."""
+    breaker = CircuitBreaker(1, failures=OSError)
+    with pytest.raises(CallTimeoutError):
+        await Pipeline(Timeout(1), breaker).execute(anyio.sleep, 5)
+    assert breaker.state is State.OPEN
+
+
+@pytest.mark.anyio
+async def test_a_bad_result_trips_without_a_cause():
+    """A result that is judged a FAILURE is evidence, and names no error."""
+    breaker = CircuitBreaker(1)
+    classify = Classifier(results=lambda value: value == "bad")
+    pipeline = Pipeline(breaker, classify=classify)
+    assert await pipeline.execute(Script("bad")) == "bad"
+    with pytest.raises(CircuitOpenError) as caught:
+        await pipeline.execute(Script("never"))
+    assert (caught.value.failures, caught.value.calls, caught.value.cause) == (1, 1, None)
+
+
+@pytest.mark.anyio
+async def test_isolated_refuses_until_it_is_reset():
+    """No time ends it, and a refusal does not know when to come back."""
+    breaker = CircuitBreaker(1, name="db")
+    breaker.isolate()
+    await anyio.sleep(1e6)
+    with pytest.raises(CircuitOpenError) as caught:
+        await breaker.execute(Script("never"))
+    assert (caught.value.state, caught.value.retry_after) == ("isolated", None)
+    assert (caught.value.failures, caught.value.calls, caught.value.cause) == (0, 0, None)
+    breaker.reset()
+    assert await breaker.execute(Script("fine")) == "fine"
+
+
+@pytest.mark.anyio
+async def test_shadow_lets_all_pass_while_the_state_moves():
+    """The state says what it would be; leaving the mode, and only that, enforces it."""
+    breaker = CircuitBreaker(1, open_for=5, shadow=True)
+    with pytest.raises(OSError, match="made up"):
+        await breaker.execute(Script(OSError("made up")))
+    assert breaker.state is State.OPEN
+    assert await breaker.execute(Script("fine")) == "fine"
+    breaker.shadow(on=False)
+    with pytest.raises(CircuitOpenError):
+        await breaker.execute(Script("never"))
+    breaker.shadow()
+    breaker.reset()
+    breaker.trip()
+    assert await breaker.execute(Script("fine")) == "fine"
+
+
+@pytest.mark.anyio
+async def test_trip_and_reset_are_by_hand():
+    """A trip opens for the whole open time, a reset closes at once without a memory."""
+    breaker = CircuitBreaker(2, open_for=5)
+    breaker.trip()
+    with pytest.raises(CircuitOpenError) as caught:
+        await breaker.execute(Script("never"))
+    assert caught.value.retry_after == pytest.approx(5)
+    breaker.reset()
+    with pytest.raises(OSError, match="made up"):
+        await breaker.execute(Script(OSError("made up")))
+    breaker.reset()
+    with pytest.raises(OSError, match="made up"):
+        await breaker.execute(Script(OSError("made up")))
+    assert breaker.state is State.CLOSED
+
+
+@pytest.mark.anyio
+async def test_each_refusal_is_an_error_of_its_own():
+    """No exception object is raised twice: its traceback would grow for ever."""
+    breaker = CircuitBreaker(1)
+    breaker.trip()
+    seen = []
+    for _ in range(50):
+        with pytest.raises(CircuitOpenError) as caught:
+            await breaker.execute(Script("never"))
+        seen.append((id(caught.value), len(caught.traceback), caught.value))
+    assert len({number for number, _, _ in seen}) == 50
+    assert len({length for _, length, _ in seen}) == 1
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("pipe", [0, 1, 2])
+async def test_every_refusal_has_its_key(pipe):
+    """The key is on it whether the circuit refuses at once, at the door, or who waits."""
+    breaker, held = CircuitBreaker(1, open_for=5), Held()
+    pipeline = Pipeline(breaker, Bulkhead(1, queue=1)).bind(key="k")
+    caught = []
+
+    async def refused():
+        with pytest.raises(CircuitOpenError) as raised:
+            await pipeline.execute(held)
+        caught.append(raised.value)
+
+    async with anyio.create_task_group() as group:
+        if pipe == 2:
+            group.start_soon(pipeline.execute, held)
+            await turns()
+            group.start_soon(refused)
+            await turns()
+            breaker.trip()
+            await turns()
+            held.let_go()
+        else:
+            breaker.trip()
+            if pipe == 1:
+                breaker.isolate()
+            await refused()
+    assert [(error.key, error.policy) for error in caught] == [("k", breaker)]
