@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import threading
 import weakref
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -164,6 +165,19 @@ async def test_a_dropped_exit_stack_holds_nothing(pipeline):
     gc.collect()
     assert held(pipeline) == 0
     assert gone() is None
+
+
+@on_asyncio
+async def test_an_exit_stack_dropped_by_another_thread(pipeline):
+    """A block that is dropped in another thread lets go on the loop that owns it."""
+    stacks = [AsyncExitStack()]
+    await stacks[0].enter_async_context(pipeline)
+    thread = threading.Thread(target=stacks.clear)
+    thread.start()
+    thread.join()
+    assert held(pipeline) == 1
+    await asyncio.sleep(0)
+    assert held(pipeline) == 0
 
 
 class Kept:
@@ -331,11 +345,35 @@ async def test_a_manager_written_by_hand(pipeline, ledger):
     assert held(pipeline) == 0
 
 
+async def test_managers_written_by_hand_in_two_tasks(pipeline, ledger):
+    """Each task finds its own block, in whatever order they end."""
+
+    class Client:
+        async def __aenter__(self):
+            return await pipeline.__aenter__()
+
+        async def __aexit__(self, *details):
+            return await pipeline.__aexit__(*details)
+
+    async def work(name: str, begin: float, end: float) -> None:
+        await anyio.sleep(begin)
+        async with Client() as attempt:
+            attempt.result = name
+            await anyio.sleep(end - begin)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work, "first to end", 0, 0.02)
+        tasks.start_soon(work, "second", 0.01, 0.04)
+    assert ledger.outcomes == ["first to end", "second"]
+
+
 async def test_a_block_that_was_never_entered(pipeline):
     """`__aexit__` alone is a UsageError."""
     with pytest.raises(UsageError, match="never entered"):
         await pipeline.__aexit__(None, None, None)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(pipeline)
+        await stack.aclose()
         stack.push_async_exit(pipeline)
         with pytest.raises(UsageError, match="never entered"):
             await stack.aclose()
@@ -436,6 +474,31 @@ async def test_nothing_is_kept():
     gc.collect()
     assert gone() is None
     assert also_gone() is None
+
+
+@on_asyncio
+async def test_an_error_thrown_while_entering_makes_no_cycle():
+    """What ends the wait for a slot is freed at once, without the collector."""
+    bulkhead = Bulkhead(1, queue=1)
+
+    async def enter() -> None:
+        async with bulkhead:
+            pytest.fail("the body ran")
+
+    async with bulkhead:
+        coroutine = enter()
+        coroutine.send(None)
+        error: Exception = Oops()
+        gone = weakref.ref(error)
+        gc.collect()
+        gc.disable()
+        try:
+            with suppress(Oops):
+                coroutine.throw(error)
+            del error, coroutine
+            assert gone() is None
+        finally:
+            gc.enable()
 
 
 class Oops(Exception):
