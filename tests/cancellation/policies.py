@@ -5,7 +5,7 @@ A later policy joins by one line in ``PARTS``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,21 +127,9 @@ STACKS = [
     stack("twice", timeout, timeout, breaker, breaker, hurried, patient),
 ]
 
-# Each policy alone, each between a retry and a timeout, and the stacks.
+# Each policy alone, the stacks, and each policy between a retry and a timeout.
 CASES = [
     *PARTS,
-    *(stack(f"retried_{part}", patient, retry, part, timeout) for part in PARTS),
     *STACKS,
+    *(stack(f"retried_{part}", patient, retry, part, timeout) for part in PARTS),
 ]
-
-
-def breakers(policy: Policy) -> Iterator[CircuitBreaker]:
-    """Yield all breakers in a policy."""
-    if isinstance(policy, CircuitBreaker):
-        yield policy
-    elif isinstance(policy, Pipeline):
-        for inner in policy.policies:
-            yield from breakers(inner)
-    elif isinstance(policy, Keyed):
-        for key in policy:
-            yield from breakers(policy[key])

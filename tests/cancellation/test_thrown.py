@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.cancellation.policies import CASES
+from tests.cancellation.product import by_each_way
 from tests.cancellation.trial import Trial, new_loop
-from tests.cancellation.ways import WAYS
 from tests.cancellation.work import SITUATIONS, Situation
 
 # A task that swallows a cancellation says nothing about other exceptions.
@@ -60,8 +59,7 @@ def way_can_be_closed(way: Any) -> bool:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, None], ids=str)
-@pytest.mark.parametrize("way", WAYS, ids=str)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@by_each_way()
 def test_a_call_can_be_ended_at_every_wait(case, way, error):
     """KeyboardInterrupt, GeneratorExit and closing end a call at any wait, and leave nothing."""
     if error is not KeyboardInterrupt and not way_can_be_closed(way):
@@ -90,8 +88,7 @@ async def _run(call: Coroutine[Any, Any, Any], wait: int, error: Any) -> Any:
 
 
 @pytest.mark.parametrize("what", ["interrupt", "exit", "cancel_itself"])
-@pytest.mark.parametrize("way", WAYS, ids=str)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@by_each_way()
 def test_what_the_function_raises_is_never_retried(case, way, what):
     """KeyboardInterrupt, GeneratorExit and CancelledError of the function pass, after one try."""
     kinds = {

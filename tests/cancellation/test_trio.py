@@ -5,14 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-import pytest
 import trio
 import trio.testing
 
 import seawall
 from seawall import CircuitOpenError, SeawallError
-from tests.cancellation.policies import CASES
-from tests.cancellation.ways import WAYS
+from tests.cancellation.product import by_each_way
 from tests.cancellation.work import SITUATIONS, Work
 
 CALM = [situation for situation in SITUATIONS if situation.name != "swallows"]
@@ -82,8 +80,7 @@ async def cancel_at(step: int, case: Any, way: Any, situation: Any) -> tuple[boo
     return instrument.cancelled, work.attempts
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@by_each_way()
 def test_a_call_can_be_cancelled_at_every_step_on_trio(case, way):
     """The cancellation reaches its scope and leaves nothing behind, whenever it comes."""
 

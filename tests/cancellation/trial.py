@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,6 +79,12 @@ class Trial:
         except (OSError, seawall.SeawallError):
             pass
         return self.loop.time()
+
+    def run(self, task: asyncio.Task[None], on_step: Callable[[], object] | None = None) -> None:
+        """Run the loop until the call has ended."""
+        self.loop.on_step = on_step
+        self.loop.run_until_complete(task)
+        self.loop.on_step = None
 
     async def watch(self, call: Coroutine[Any, Any, Any]) -> None:
         """Await the call, and remember how it ended and what it left to its caller."""

@@ -22,12 +22,13 @@ class Way:
 
     Attributes:
         run: runs the work behind the policy, in this way.
-        once: whether the work runs only once, whatever a retry says.
+        variant: whether the policies see the same as in another way, so that most of the product
+            is left to the soak.
     """
 
     name: str
     run: Callable[[Policy, Any], Awaitable[Any]]
-    once: bool = False
+    variant: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -161,19 +162,19 @@ async def body_left_open(policy, work):
 
 WAYS = [
     Way("execute", execute),
-    Way("coroutine", coroutine, once=True),
-    Way("decorator", decorator),
-    Way("block", block, once=True),
-    Way("attempt", attempt, once=True),
+    Way("coroutine", coroutine),
+    Way("decorator", decorator, variant=True),
+    Way("block", block),
+    Way("attempt", attempt, variant=True),
     Way("loop", loop),
-    Way("whole_loop", whole_loop),
+    Way("whole_loop", whole_loop, variant=True),
     Way("bind", bind),
-    Way("bind_block", bind_block, once=True),
-    Way("bind_loop", bind_loop),
-    Way("nested", nested),
-    Way("nested_block", nested_block, once=True),
-    Way("exit_stack", exit_stack, once=True),
-    Way("generator", generator, once=True),
-    Way("manager", manager, once=True),
+    Way("bind_block", bind_block, variant=True),
+    Way("bind_loop", bind_loop, variant=True),
+    Way("nested", nested, variant=True),
+    Way("nested_block", nested_block, variant=True),
+    Way("exit_stack", exit_stack),
+    Way("generator", generator),
+    Way("manager", manager, variant=True),
     Way("body_left_open", body_left_open),
 ]
