@@ -122,9 +122,9 @@ STACKS = [
     five := stack("five", patient, retry, breaker, bulkhead, timeout),
     stack("five_touchy", patient, retry, touchy, bulkhead, timeout),
     stack("five_half_open", patient, retry, half_open, hurried, timeout),
-    stack("fallback_five", fallback, five),
+    fallback_five := stack("fallback_five", fallback, five),
     stack("keyed_five", patient, retry, keyed, bulkhead, timeout),
-    stack("twice", timeout, timeout, breaker, breaker, hurried, patient),
+    twice := stack("twice", timeout, timeout, breaker, breaker, hurried, patient),
 ]
 
 # Each policy alone, the stacks, and each policy between a retry and a timeout.

@@ -8,9 +8,11 @@ import anyio
 import pytest
 
 from seawall import SeawallError
-from tests.cancellation.policies import STACKS
+from tests.cancellation.policies import fallback_five, five, twice
 from tests.cancellation.product import named, product
 from tests.cancellation.trial import Trial, new_loop
+
+HARDEST = [five, fallback_five, twice]
 
 
 def cancel_at(trial: Trial, *steps: int) -> None:
@@ -47,7 +49,7 @@ def test_a_call_can_be_cancelled_at_every_tick(case, way, situation):
         assert step >= 1 or trial.work.attempts == 0
 
 
-@product(named("answers", "hangs_then_answers", "waits"), STACKS)
+@product(named("answers", "hangs_then_answers", "waits"), HARDEST)
 def test_a_call_can_be_cancelled_twice(case, way, situation):
     """A second cancellation, at once or while the call cleans up, changes nothing."""
     with new_loop() as loop:
@@ -73,7 +75,7 @@ async def after_a_cancellation(trial: Trial) -> object:
     return await trial.way.run(trial.policy, trial.work)
 
 
-@product(named("answers", "hangs", "waits"), STACKS)
+@product(named("answers", "hangs", "waits"), HARDEST)
 def test_a_cancelled_task_can_call_and_be_cancelled_again(case, way, situation):
     """What a task was asked before its call stays as it was: only the new cancellation counts."""
     with new_loop() as loop:
@@ -100,7 +102,7 @@ def test_a_cancelled_task_can_call_and_be_cancelled_again(case, way, situation):
             step += 1
 
 
-@product(named("answers", "fails", "hangs_then_answers", "waits"), STACKS)
+@product(named("answers", "fails", "hangs_then_answers", "waits"), HARDEST)
 def test_a_cancel_scope_of_anyio_can_end_a_call(case, way, situation):
     """A scope that cancels its task again and again gets the cancellation, and no count stays."""
     with new_loop() as loop:
