@@ -1,4 +1,4 @@
-"""On trio, a call is cancelled before every step that its task makes."""
+"""On trio, a call is cancelled before every step that its task makes, and wherever it waits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CALM = [situation for situation in SITUATIONS if situation.name != "swallows"]
 
 
 class CancelAt(trio.abc.Instrument):
-    """Cancels a scope before a given step of a task."""
+    """Cancels a scope before a given step of a task, or before trio waits, whichever comes."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -26,11 +26,20 @@ class CancelAt(trio.abc.Instrument):
         self.ended = self.cancelled = False
 
     def before_task_step(self, task: Any) -> None:
-        if task is self.task and not self.ended:
-            if self.step == 0:
-                self.cancelled = True
-                self.scope.cancel()
-            self.step -= 1
+        if task is self.task:
+            self.count()
+
+    def before_io_wait(self, timeout: float) -> None:
+        if self.task is not None and trio.lowlevel.current_statistics().tasks_runnable == 0:
+            self.count()
+
+    def count(self) -> None:
+        if self.ended:
+            return
+        if self.step == 0:
+            self.cancelled = True
+            self.scope.cancel()
+        self.step -= 1
 
 
 async def accompany(policy: Any, what: str) -> None:
