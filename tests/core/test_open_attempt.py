@@ -96,6 +96,8 @@ def test_a_verdict_may_come_before_the_end():
     attempt.settle(FAILURE)
     attempt.end(FAILURE)
     assert events == [SUCCESS, "release"]
+    attempt.on_settle(events.append)
+    assert events[2:] == [SUCCESS]
 
 
 def test_a_step_that_comes_late_runs_at_once():

@@ -205,6 +205,8 @@ def test_a_status_may_be_of_an_enum(carrier):
         (503, "7", Verdict(FAILURE, retryable=True, throttled=True, retry_after=7.0)),
         (500, "7", Verdict(FAILURE, retryable=True, retry_after=7.0)),
         (502, "7", Verdict(FAILURE, retryable=True, retry_after=7.0)),
+        (599, "7", Verdict(FAILURE, retryable=True, retry_after=7.0)),
+        (600, "7", Verdict(FAILURE, retryable=True)),
         (429, "7", Verdict(NEUTRAL, True, True, 7.0, True)),
         (529, "7", Verdict(NEUTRAL, True, True, 7.0, True)),
         (408, "7", Verdict(SUCCESS, retryable=True, retry_after=7.0)),
@@ -261,6 +263,7 @@ def test_an_attribute_that_raises_does_not_hide_the_error():
 # Groups.
 
 TOO_MANY = StatusCodeError(429, {"Retry-After": "3"})
+BUSY = StatusCodeError(503, {"Retry-After": "2"})
 
 
 @pytest.mark.parametrize(
@@ -274,6 +277,7 @@ TOO_MANY = StatusCodeError(429, {"Retry-After": "3"})
         ([StatusError(404), TypeError()], Verdict(SUCCESS)),
         ([TOO_MANY, StatusCodeError(429)], Verdict(NEUTRAL, True, True, 3.0, True)),
         ([TOO_MANY, ValueError()], Verdict(FAILURE, True, True, 3.0)),
+        ([BUSY, TOO_MANY, BUSY], Verdict(FAILURE, True, True, 3.0)),
         ([ConnectionRefusedError()], Verdict(FAILURE, True, unprocessed=True)),
         ([ConnectionRefusedError(), OSError()], Verdict(FAILURE, True)),
         ([BulkheadFullError(), BulkheadFullError()], Verdict(NEUTRAL, unprocessed=True)),

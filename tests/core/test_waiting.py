@@ -241,6 +241,7 @@ async def test_the_limit_may_change_while_slots_are_held():
         await turns()
         assert (slots.in_flight, granted) == (1, [])
         slots.limit = 3
+        assert not slots.take()
         slots.grant()
         await turns()
         assert (slots.in_flight, granted) == (3, [True, True])
@@ -255,7 +256,7 @@ def test_a_slot_may_come_back_after_its_loop_is_closed():
     async def main():
         assert slots.take()
         waiting = slots.wait(new_call(), float("inf"))
-        waiting.send(None)
+        waiting.send(None).add_done_callback(calls.append)
         calls.append(waiting)
 
     run(main())

@@ -89,6 +89,20 @@ def test_it_never_shrinks_with_the_attempts(jitter):
     assert found == sorted(found)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.999])
+def test_the_formulas_of_the_jitters(share):
+    """Full: share of the wait; equal: half and a share of half; decorrelated: by the last wait."""
+    full, equal, walk = (
+        Exponential(1.0, 2.0, 10.0, jitter, lambda: share)
+        for jitter in ("full", "equal", "decorrelated")
+    )
+    assert full(4, 5.0) == pytest.approx(share * 8)
+    assert full(9, 5.0) == pytest.approx(share * 10)
+    assert equal(4, 5.0) == pytest.approx(4 + share * 4)
+    assert walk(4, 3.0) == pytest.approx(1 + share * 8)
+    assert walk(4, 9.0) == pytest.approx(min(10, 1 + share * 26))
+
+
 def sample(jitter, failed, *, last=0.0, count=20_000):
     backoff = seeded(1.0, cap=100.0, jitter=jitter)
     return [backoff(failed, last) for _ in range(count)]
