@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import threading
 from contextlib import aclosing
 
@@ -190,7 +191,7 @@ async def test_nothing_is_left():
                 coroutine = append()
                 with pytest.raises(DeadlineError):
                     await Pipeline().execute(coroutine)
-                coroutine.close()
+                assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
 
     async def append() -> None:
         ran.append(1)
