@@ -153,7 +153,7 @@ class Retry(Policy):
                     if answered:
                         return cast("T", answer)
                     if real is None:
-                        raise DeadlineError(policy=self, key=call.key, retry_after=None)
+                        raise DeadlineError(policy=self, name=self.name, key=call.key)
                     _tell(real, call, "no time was left")
                     raise real
                 call.attempt += 1
