@@ -517,9 +517,14 @@ async def test_attempt_timeouts_are_repeated():
     assert anyio.current_time() - begun == pytest.approx(12)
 
 
-def test_a_sleep_that_takes_longer_than_asked_begins_no_late_attempt():
-    """Where the machine slept too long, the last real error is raised, with the note."""
-    script = Script(ConnectError)
+@pytest.mark.parametrize("error", [ConnectError, BulkheadFullError])
+def test_a_sleep_that_takes_longer_than_asked_begins_no_late_attempt(error):
+    """Where the machine slept too long, the last real error is raised, with the note.
+
+    If there was none, the call never reached the dependency, which a ``DeadlineError`` says.
+    """
+    script = Script(error)
+    retries = []
 
     async def main() -> BaseException:
         loop: Any = asyncio.get_running_loop()
@@ -535,11 +540,18 @@ def test_a_sleep_that_takes_longer_than_asked_begins_no_late_attempt():
                 call.deadline = call.now() + 10
                 return await proceed(call)
 
-        return await fails(Pipeline(Deadline(), Retry(3, backoff=oversleep)), script)
+        retry = Retry(3, backoff=oversleep, on=error)
+        retry.name = "db"
+        retries.append(retry)
+        return await fails(Pipeline(Deadline(), retry).bind(key="k"), script)
 
     raised = run(main())
-    assert type(raised) is ConnectError
     assert script.calls == 1
+    if error is BulkheadFullError:
+        assert type(raised) is DeadlineError
+        assert [(raised.policy, raised.name, raised.key)] == [(retries[0], "db", "k")]
+        return
+    assert type(raised) is ConnectError
     assert note_of(raised) == ("gave up after 1 attempt: ConnectError, slept 1 s; no time was left")
 
 
@@ -552,7 +564,8 @@ async def test_a_refusal_before_any_attempt_and_no_time_left():
             raise BulkheadFullError(policy=self)
 
     raised = await fails(Pipeline(Retry(3, backoff=0, on=RejectedError), Refuse()), Script("never"))
-    assert isinstance(raised, (BulkheadFullError, DeadlineError))
+    assert type(raised) is BulkheadFullError
+    assert "no time was left" in note_of(raised)
 
 
 # What the server asks for.
