@@ -201,7 +201,9 @@ async def test_a_fallback_swallows_what_the_body_raises():
     assert attempt.result == "spare"
 
 
-@pytest.mark.parametrize("outer", [[], [Fallback(value="spare")], [Retry(3)]], ids=str)
+@pytest.mark.parametrize(
+    "outer", [[], [Fallback(value="spare")], [Retry(3)]], ids=["bare", "fallback", "retry"]
+)
 async def test_a_block_cannot_be_skipped(outer):
     """A refusal is raised by the `async with`, also where a fallback would answer a function."""
     breaker = CircuitBreaker(1, open_for=30)
