@@ -301,9 +301,9 @@ class Comparison(RuleBasedStateMachine):
     def settle(self, back, kind, cause):
         """Settle a recent ticket, which may be stale, or settled before."""
         held = self.model.held[max(0, len(self.model.held) - 1 - back)]
-        if kind is Kind.SUCCESS and held.waits:
-            # Only a call that goes on can succeed.
-            held.real.goes_on()
+        if held.waits:
+            # Only a call that goes on can end.
+            held.real.goes_on(held)
         self.circuit.settle(held.real, kind, self.now, cause)
         self.see_refused(self.model.settle(held, kind, self.now, cause))
 
@@ -331,7 +331,7 @@ class Comparison(RuleBasedStateMachine):
     @rule(back=st.integers(0, 5))
     def go_on(self, back):
         held = self.model.held[max(0, len(self.model.held) - 1 - back)]
-        held.real.goes_on()
+        held.real.goes_on(held)
         held.waits = False
 
     @rule(seconds=st.sampled_from([0.5, 0.5, 1.0, 2.0, 5.0, 8.0, 1e5]))
@@ -375,7 +375,7 @@ class Comparison(RuleBasedStateMachine):
         assert self.changes == model.period
         late = model.state == "open" and now >= model.until + 60.0
         assert circuit.matters(now) == (model.state != "closed" and not late)
-        assert set(circuit.waiting) == {held.real for held in model.held if held.waits}
+        assert set(circuit.waiting) == {held for held in model.held if held.waits}
 
 
 Comparison.TestCase.settings = settings(max_examples=250, stateful_step_count=60, deadline=None)

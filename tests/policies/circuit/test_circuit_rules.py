@@ -550,7 +550,7 @@ def test_rule_5_a_trip_refuses_the_calls_that_wait():
     tickets = [circuit.admit(0.0) for _ in waiters]
     for ticket, waiter in zip(tickets, waiters, strict=True):
         ticket.waits(waiter)
-    tickets[2].goes_on()
+    tickets[2].goes_on(waiters[2])
     running = circuit.admit(0.0)
     circuit.settle(running, FAILURE, 1.0, "OSError")
     assert [len(waiter.errors) for waiter in waiters] == [1, 1, 0]
@@ -561,6 +561,17 @@ def test_rule_5_a_trip_refuses_the_calls_that_wait():
     assert not circuit.waiting
     circuit.trip(2.0)
     assert len(waiters[0].errors) == 1
+
+
+def test_rule_5_all_waiters_of_one_ticket_are_refused():
+    """A call that waits twice at a time, as a hedged one does, is refused both times."""
+    circuit = Circuit(1)
+    ticket = circuit.admit(0.0)
+    waiters = [Waiter(), Waiter()]
+    for waiter in waiters:
+        ticket.waits(waiter)
+    circuit.trip(1.0)
+    assert [len(waiter.errors) for waiter in waiters] == [1, 1]
 
 
 def test_rule_5_isolating_refuses_the_calls_that_wait():
@@ -604,12 +615,13 @@ def test_rule_5_nobody_is_refused_when_a_circuit_half_opens_or_closes():
     assert len(waiter.errors) == 1
 
 
-def test_rule_5_a_settled_ticket_waits_no_longer():
+def test_rule_5_a_call_that_goes_on_waits_no_longer():
     """A call that is cancelled while it waits leaves nothing behind."""
     circuit = Circuit()
     waiter = Waiter()
     ticket = circuit.admit(0.0)
     ticket.waits(waiter)
+    ticket.goes_on(waiter)
     circuit.settle(ticket, NEUTRAL, 0.0)
     circuit.trip(0.0)
     assert waiter.errors == []
@@ -627,7 +639,7 @@ def test_rule_5_a_waiter_that_settles_at_once_disturbs_nothing():
 
         def refuse(self, error):
             refused.append(error)
-            self.ticket.goes_on()
+            self.ticket.goes_on(self)
             circuit.settle(self.ticket, NEUTRAL, 0.0)
 
     for _ in range(3):
@@ -853,8 +865,9 @@ def test_rule_12_settled_tickets_leave_nothing_behind():
     circuit = opened(probes=3, close_after=3)
     for kind in (NEUTRAL, SUCCESS, SUCCESS, SUCCESS, SUCCESS, FAILURE):
         ticket = circuit.admit(5.0)
-        ticket.waits(Waiter())
-        ticket.goes_on()
+        waiter = Waiter()
+        ticket.waits(waiter)
+        ticket.goes_on(waiter)
         circuit.settle(ticket, kind, 5.0)
         assert not [item for item in kept_by(circuit) if isinstance(item, Ticket)]
     assert circuit.state is State.OPEN
@@ -864,7 +877,7 @@ def kept_by(circuit):
     return [
         item
         for held in gc.get_referents(circuit)
-        for item in [held, *(held if isinstance(held, dict) else [])]
+        for item in [held, *([*held, *held.values()] if isinstance(held, dict) else [])]
     ]
 
 

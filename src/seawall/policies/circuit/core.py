@@ -126,7 +126,7 @@ class Circuit:
         generation: number of the current generation; every transition raises it.
         opening: what is known of the latest opening; ``None`` before the first.
         would_refuse: how many calls the shadow mode let pass that would have been refused.
-        waiting: the tickets whose calls wait, each with its waiter.
+        waiting: what admitted calls wait with, each with the ticket of its call.
         on_change: if set, it is called as ``on_change(before, after)`` after each transition,
             before anything that waits is refused. It must not raise.
 
@@ -196,7 +196,7 @@ class Circuit:
         self.generation = 0
         self.opening: Opening | None = None
         self.would_refuse = 0
-        self.waiting: dict[Ticket, Waiter] = {}
+        self.waiting: dict[Waiter, Ticket] = {}
         self.on_change: Callable[[State, State], object] | None = None
         self._state = _CLOSED
         # The generation whose successes need only be counted; no generation unless CLOSED.
@@ -289,7 +289,6 @@ class Circuit:
             ticket.generation = _SPENT
             self._successes += 1
             return
-        self.waiting.pop(ticket, None)
         generation, ticket.generation = ticket.generation, _SPENT
         if generation != self.generation:
             return
@@ -450,7 +449,7 @@ class Circuit:
     def _refuse_waiting(self, now: float) -> None:
         if not self.waiting:
             return
-        waiters = list(self.waiting.values())
+        waiters = list(self.waiting)
         self.waiting.clear()
         if self.shadow:
             self.would_refuse += len(waiters)

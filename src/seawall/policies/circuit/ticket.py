@@ -41,10 +41,10 @@ class Ticket:
     def waits(self, waiter: Waiter) -> None:
         """Remember that the call waits: if the circuit opens meanwhile, the waiter is refused.
 
-        The wait ends with :meth:`goes_on`, or when the ticket is settled as FAILURE or NEUTRAL.
+        The wait ends with :meth:`goes_on`. A ticket may have several waiters at a time.
         """
-        self.circuit.waiting[self] = waiter
+        self.circuit.waiting[waiter] = self
 
-    def goes_on(self) -> None:
+    def goes_on(self, waiter: Waiter) -> None:
         """Forget the waiter: the call waits no longer."""
-        self.circuit.waiting.pop(self, None)
+        self.circuit.waiting.pop(waiter, None)
