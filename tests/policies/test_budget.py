@@ -77,7 +77,7 @@ def test_it_moves_to_another_clock():
     """Between two loops no time passes for it."""
     budget = RetryBudget(capacity=1, floor=1.0)
     assert budget.spend(5.0)
-    budget.restart_clock(1e9)
+    budget.follow("another clock", 1e9)
     assert not budget.spend(1e9 + 0.5)
     assert budget.spend(1e9 + 1.1)
 

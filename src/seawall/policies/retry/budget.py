@@ -24,7 +24,7 @@ class RetryBudget:
         TypeError: an argument is no number.
     """
 
-    __slots__ = ("_at", "capacity", "floor", "ratio", "tokens")
+    __slots__ = ("_at", "_clock", "capacity", "floor", "ratio", "tokens")
 
     def __init__(self, ratio: float = 0.1, *, capacity: float = 10, floor: float = 1 / 30) -> None:
         check_number("ratio", ratio, at_least=0, at_most=1)
@@ -35,6 +35,7 @@ class RetryBudget:
         self.floor = floor
         self.tokens: float = capacity
         self._at: float | None = None
+        self._clock: object = None
 
     def __repr__(self) -> str:
         return f"RetryBudget({self.ratio!r}, capacity={self.capacity!r}, floor={self.floor:.4g})"
@@ -55,6 +56,8 @@ class RetryBudget:
         self.tokens = max(0.0, self.tokens - 1)
         return True
 
-    def restart_clock(self, now: float) -> None:
-        """Go on at this time of another clock, as if none had passed."""
-        self._at = now
+    def follow(self, clock: object, now: float) -> None:
+        """Go by this clock from now on; from one clock to another no time passes."""
+        if clock is not self._clock:
+            self._clock = clock
+            self._at = now
