@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Any, Self
 from weakref import ref
 
@@ -49,8 +50,8 @@ class Attempt:
     @property
     def remaining(self) -> float | None:
         """Seconds until the deadline of the call (0.0 at least); ``None`` if there is none."""
-        when = self._call.deadline
-        return None if when == float("inf") else max(0.0, when - self._call.now())
+        left = self._call.remaining()
+        return None if left == inf else max(0.0, left)
 
     @property
     def result(self) -> Any:
@@ -147,6 +148,7 @@ class Attempts:
                 raise_skipped()
         except BaseException:
             self._stop = Stop.DONE
+            attempt.previous = None
             raise
         finally:
             self._next = None

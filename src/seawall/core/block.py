@@ -61,16 +61,19 @@ class _Block:
             "a block runs once; to repeat it, write `async for attempt in pipeline:` "
             "and inside `async with attempt:`"
         )
-        self.task = running_task(call)
+        # Known only while the body runs: a task keeps the error it ends with, and so this block.
+        self.task: Any = None
         self.attempt = Attempt(call, 1)
         self._driver = Driver(chain, call)
 
     async def enter(self) -> Attempt:
         if await self._driver.advance() is not Stop.BODY:
             raise_skipped()
+        self.task = running_task(self._driver.call)
         return self.attempt
 
     async def exit(self, error: BaseException | None) -> bool:
+        self.task = None
         stop, stays = await self._driver.end(error, self.attempt.outcome())
         if stop is Stop.DONE and not stays and error is not None:
             self.attempt.result = self._driver.value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from seawall.core.call import invoke
 from seawall.core.checks import check_number, check_type
 from seawall.core.policy import Policy
 
@@ -66,7 +67,27 @@ class Bound(Policy):
         return await self.link(proceed)(call)
 
     def link(self, proceed: Proceed[T]) -> Proceed[T]:
-        """Set the call's fields on the way in; no further step is needed."""
+        """Set the call's fields on the way in, and restore them on the way out.
+
+        What is not idempotent stays so, for a retry further out would repeat it too.
+        """
+        step = self._link_alone(proceed)
+
+        async def enclosed(call: Call[T]) -> T:
+            key, tags = call.key, call.tags
+            try:
+                return await step(call)
+            finally:
+                call.key, call.tags = key, tags
+
+        return enclosed
+
+    def _build(self) -> Proceed[Any]:
+        # Alone it is the outermost: there is nobody to restore the fields for.
+        self._chain = self._link_alone(invoke)
+        return self._chain
+
+    def _link_alone(self, proceed: Proceed[T]) -> Proceed[T]:
         inner = self._policy.link(proceed)
         if self._timeout is not None:
             inner = self._timeout.link(inner)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from asyncio import CancelledError, get_running_loop, sleep
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from inspect import isawaitable
 from math import inf
 from types import CoroutineType, MappingProxyType
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 import anyio
 
 from seawall.core.clock import trio_loop
-from seawall.core.deadline import any_fired, current_scope, earliest, live
+from seawall.core.deadline import any_fired, current_scope, earliest, has_ended, live
 from seawall.core.errors import CallTimeoutError, DeadlineError, RejectedError, UsageError
 from seawall.core.verdict import (
     FAILURE,
@@ -54,7 +55,7 @@ class Held(Protocol):
     def waits(self, waiter: Waiter) -> None:
         """Hear that the call waits for its turn."""
 
-    def goes_on(self) -> None:
+    def goes_on(self, waiter: Waiter) -> None:
         """Hear that the call waits no longer."""
 
 
@@ -191,6 +192,17 @@ class Call(Generic[T]):
         """Return the loop's time in seconds."""
         return self.loop.time()
 
+    def remaining(self) -> float:
+        """Return the seconds until the deadline, negative once it has passed; ``inf`` without one.
+
+        A deadline that was set by the calling code ends with it, so that is looked at anew.
+        """
+        if self.deadline == inf:
+            return inf
+        if has_ended(self.scope, self.deadline):
+            self.deadline = earliest(self.scope, self.loop)
+        return self.deadline - self.loop.time()
+
     def total_deadline(self) -> float:
         """Return the loop time at which the outermost timeout around the call ends."""
         when = inf
@@ -270,12 +282,13 @@ class Call(Generic[T]):
             await waiter.wait(until, on_asyncio=self.on_asyncio)
         except BaseException as error:
             # Marked, for all pipelines that it passes: the dependency has no part in this.
-            setattr(error, _WAITED, True)
+            with suppress(AttributeError):
+                object.__setattr__(error, _WAITED, True)
             raise
         finally:
             ticket = held
             while ticket is not None:
-                ticket.goes_on()
+                ticket.goes_on(waiter)
                 ticket = ticket.outer
         refusal, waiter.error = waiter.error, None
         if refusal is None:
@@ -285,14 +298,20 @@ class Call(Generic[T]):
         finally:
             del refusal
 
-    async def sleep(self, seconds: float) -> None:
-        """Sleep between two attempts; a loop gets its turn first and sleeps when it goes on."""
+    async def sleep(self, seconds: float) -> bool:
+        """Sleep between two attempts; a loop gets its turn first and sleeps when it goes on.
+
+        Returns whether there is time for another attempt. If there is not, it does not sleep.
+        """
         if self.pauses is not None:
             await self.pauses()
+            if self.remaining() <= seconds:
+                return False
         if self.on_asyncio:
             await sleep(seconds)
         else:
             await anyio.sleep(seconds)
+        return self.remaining() > 0
 
 
 _WAITED = "__seawall_waited__"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, isnan
+from math import inf, isnan, nan
 from typing import Any
 
 
@@ -28,12 +28,16 @@ def check_number(
     if isinstance(value, bool) or not isinstance(value, int | float):
         message = f"{parameter} must be {allowed}, not {value!r}"
         raise TypeError(message)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = nan
     outside = (
-        isnan(value)
-        or (abs(value) == inf and not (infinite and value > 0))
-        or (above is not None and value <= above)
-        or (at_least is not None and value < at_least)
-        or (at_most is not None and value > at_most)
+        isnan(number)
+        or (abs(number) == inf and not (infinite and number > 0))
+        or (above is not None and number <= above)
+        or (at_least is not None and number < at_least)
+        or (at_most is not None and number > at_most)
     )
     if outside:
         message = f"{parameter} must be {allowed}, not {value!r}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seawall.core.clock import current_loop
 
@@ -40,6 +40,12 @@ class Scope:
         """Say whether this timeout has cancelled what runs inside it."""
         return self.fired
 
+    def pause(self) -> Any:
+        """Cancel nothing for now: the code that runs is not inside. Returns what resumes it."""
+
+    def resume(self, paused: Any) -> None:
+        """Go on; where the time has passed meanwhile, cancel soon."""
+
 
 current_scope: ContextVar[Scope | None] = ContextVar("seawall.scope", default=None)
 
@@ -58,6 +64,15 @@ def earliest(scope: Scope | None, loop: Loop) -> float:
         when = min(when, scope.when)
         scope = scope.outer
     return when
+
+
+def has_ended(scope: Scope | None, when: float) -> bool:
+    """Say whether a deadline was set by a scope of the chain that is over by now."""
+    while scope is not None:
+        if scope.ended and scope.when == when:
+            return True
+        scope = scope.outer
+    return False
 
 
 def any_fired(scope: Scope | None, loop: Loop) -> bool:

@@ -24,10 +24,11 @@ from seawall.core.clock import trio_loop
 from seawall.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Generator
     from types import CoroutineType
 
     from seawall.core.call import Call, Proceed
+    from seawall.core.deadline import Scope
 
 
 class Stop(Enum):
@@ -47,21 +48,29 @@ def park(stop: Stop) -> Generator[Any, Any, Any]:
 class Driver:
     """Runs the chain of one block or loop by hand."""
 
-    __slots__ = ("call", "coroutine", "value")
+    __slots__ = ("_chain", "_coroutine", "_outer", "_paused", "call", "value")
 
     def __init__(self, chain: Proceed[Any], call: Call[Any]) -> None:
         self.call = call
         self.value: Any = None
-        self.coroutine: CoroutineType[Any, Any, Any] = _as_coroutine(chain(call))
+        self._chain = chain
+        self._coroutine: CoroutineType[Any, Any, Any] | None = None
+        self._outer = call.scope
+        self._paused: list[tuple[Scope, Any]] = []
 
     @types.coroutine
     def advance(
         self, error: BaseException | None = None, value: object = None
     ) -> Generator[Any, Any, Stop]:
         """Send or throw the outcome of the body; run on to the next stop, and say which it is."""
-        step: Callable[[Any], Any] = self.coroutine.send if error is None else self.coroutine.throw
         argument: Any = value if error is None else error
+        step: Any = None
         try:
+            coroutine = self._coroutine
+            if coroutine is None:
+                coroutine = self._coroutine = _as_coroutine(self._chain(self.call))
+            self._resume()
+            step = coroutine.send if error is None else coroutine.throw
             while True:
                 try:
                     signal = step(argument)
@@ -71,19 +80,33 @@ class Driver:
                     return Stop.DONE
                 if isinstance(signal, Stop):
                     self.call.in_body = signal is Stop.BODY
+                    if signal is Stop.PAUSE:
+                        self._pause()
                     return signal
                 try:
                     argument = yield signal
-                    step = self.coroutine.send
+                    step = coroutine.send
                 except BaseException as thrown:
                     argument = thrown
-                    step = self.coroutine.throw
+                    step = coroutine.throw
         except BaseException:
             self.call.fail()
             raise
         finally:
             # This frame is on the traceback of what the chain raises; it must not refer to it.
             del argument, error, step
+
+    def _pause(self) -> None:
+        # Between two attempts the code that runs is the user's own, outside every timeout here.
+        scope = self.call.scope
+        while scope is not None and scope is not self._outer:
+            self._paused.append((scope, scope.pause()))
+            scope = scope.outer
+
+    def _resume(self) -> None:
+        while self._paused:
+            scope, paused = self._paused.pop()
+            scope.resume(paused)
 
     async def end(self, error: BaseException | None, value: object) -> tuple[Stop, bool]:
         """Give the outcome of the body; say where the chain is, and whether the error stays."""
@@ -99,14 +122,14 @@ class Driver:
             )
             if not same:
                 raise
-            error.__traceback__ = traceback
+            error.with_traceback(traceback)
             return Stop.DONE, True
         finally:
             del error
 
     def close(self) -> None:
         """Leave the chain where it is, releasing all it holds, on the loop that owns it."""
-        if self.coroutine.cr_frame is None:
+        if self._coroutine is None or self._coroutine.cr_frame is None:
             return
         loop = self.call.loop
         running: object = None
@@ -122,7 +145,8 @@ class Driver:
 
     def _leave(self) -> None:
         try:
-            self.coroutine.close()
+            if self._coroutine is not None:
+                self._coroutine.close()
         finally:
             self.call.fail()
 

@@ -109,12 +109,17 @@ class Pipeline(Policy):
         """Run all policies of this pipeline around the rest of another one."""
         linked = self._linked
         if linked is None or linked[0] is not proceed:
-            linked = self._linked = (proceed, self.link(proceed))
+            linked = self._linked = (proceed, self._link_all(proceed))
         result: T = await linked[1](call)
         return result
 
     def link(self, proceed: Proceed[T]) -> Proceed[T]:
         """Put all policies around the rest of a pipeline, the first one outermost."""
+        # A subclass with a `run` of its own is a policy like any other.
+        own = type(self).run is not Pipeline.run
+        return super().link(proceed) if own else self._link_all(proceed)
+
+    def _link_all(self, proceed: Proceed[T]) -> Proceed[T]:
         for policy in reversed(self.policies):
             proceed = policy.link(proceed)
         classify = self._classify

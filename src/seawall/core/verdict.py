@@ -121,6 +121,7 @@ class Classifier:
             verdict = self._judge_error(error)
         if self.retry_after is not None and verdict.retryable:
             seconds = self.retry_after(outcome.value if error is None else error)
+            check_wait(seconds, self)
             if seconds is not None:
                 verdict = verdict._replace(retry_after=max(0.0, seconds))
         return verdict
@@ -226,6 +227,10 @@ def check_exception_types(parameter: str, value: object) -> None:
 def check_verdict(verdict: object, classify: object) -> Verdict:
     """Return what a classifier said, or show how to write one if it said something else."""
     if isinstance(verdict, Verdict):
+        if not isinstance(verdict.kind, Kind):
+            message = f"the classifier {classify!r} returned {verdict!r}, whose kind is no Kind"
+            raise UsageError(message)
+        check_wait(verdict.retry_after, classify)
         return verdict
     message = (
         f"the classifier {classify!r} returned {verdict!r}, not a Verdict.\n"
@@ -233,3 +238,13 @@ def check_verdict(verdict: object, classify: object) -> Verdict:
         "  right: classify=Classifier(results=lambda value: value.status >= 500)"
     )
     raise UsageError(message)
+
+
+def check_wait(seconds: object, source: object) -> None:
+    """Raise ``UsageError`` unless these are seconds to wait, or ``None``."""
+    if seconds is None:
+        return
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not number or seconds != seconds:  # noqa: PLR0124 - only NaN differs from itself
+        message = f"retry_after of {source!r} must be a number of seconds or None, not {seconds!r}"
+        raise UsageError(message)

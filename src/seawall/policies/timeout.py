@@ -106,12 +106,15 @@ class Timeout(Policy):
         try:
             result = await proceed(call)
         except BaseException as error:
-            if (
+            timed_out = (
                 running.fired
                 and task.uncancel() <= cancelling
                 and isinstance(error, CancelledError)
                 and current_task() is task
-            ):
+            )
+            # A task keeps the error that it ends with, and so this frame: it must not refer back.
+            del task
+            if timed_out:
                 raise CallTimeoutError(lane.seconds, name=self.name) from error
             raise
         else:
@@ -186,6 +189,21 @@ class _Running(Scope):
 
     task: Task[Any] | None
 
+    def pause(self) -> Task[Any] | None:
+        task, self.task = self.task, None
+        return task
+
+    def resume(self, paused: Task[Any] | None) -> None:
+        self.task = paused
+        if self.when <= self.loop.time():
+            self.loop.call_soon_threadsafe(self.fire)
+
+    def fire(self) -> None:
+        """Cancel the task, once, unless the call is over or paused."""
+        if self.task is not None and not self.fired:
+            self.fired = True
+            self.task.cancel()
+
 
 class _TrioScope(Scope):
     """One call inside a timeout on trio."""
@@ -196,6 +214,12 @@ class _TrioScope(Scope):
 
     def has_fired(self) -> bool:
         return self.cancel_scope.cancel_called
+
+    def pause(self) -> None:
+        self.cancel_scope.deadline = inf
+
+    def resume(self, paused: None) -> None:  # noqa: ARG002
+        self.cancel_scope.deadline = self.when
 
 
 class _Lane:
@@ -224,9 +248,6 @@ class _Lane:
             if running.when > now:
                 self.arm(max(running.when, now + _RESOLUTION))
                 break
-            if not running.fired:
-                due.append(running)
+            due.append(running)
         for running in due:
-            running.fired = True
-            if running.task is not None:
-                running.task.cancel()
+            running.fire()

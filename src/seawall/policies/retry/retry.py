@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from seawall.core.checks import check_count, check_number, check_type
@@ -26,6 +26,7 @@ T = TypeVar("T")
 _OWN_BUDGET: Final[Any] = object()
 _BACKOFF: Final = exponential(0.1, cap=10.0)
 _NOTE: Final = "seawall: "
+_TOLD: Final = 12
 _SLEPT: Final = "slept "
 
 
@@ -148,8 +149,7 @@ class Retry(Policy):
                     open_attempt, call.open = call.open, None
                     await open_attempt.discard(verdict)
                 delay = step
-                await call.sleep(delay)
-                if call.deadline <= call.now():
+                if not await call.sleep(delay):
                     if answered:
                         return cast("T", answer)
                     if real is None:
@@ -159,8 +159,9 @@ class Retry(Policy):
                 call.attempt += 1
         finally:
             if real is not None:
-                # Raised later on, it would take on what the caller is handling.
-                real.__context__ = context
+                # Raised later on, it would take on what the caller is handling. An exception may
+                # be a frozen dataclass.
+                object.__setattr__(real, "__context__", context)
             # The frame is on its traceback.
             real = context = None
 
@@ -211,7 +212,7 @@ class Retry(Policy):
         return ""
 
     def _shortage(self, call: Call[Any], verdict: Verdict, delay: float) -> str:
-        if call.deadline != inf and call.now() + delay >= call.deadline:
+        if call.remaining() <= delay:
             return f"no time was left to wait {delay:.3g} s"
         asked_to_wait = verdict.throttled and verdict.retry_after is not None
         if self.budget is None or asked_to_wait or self.budget.spend(call.now()):
@@ -225,7 +226,7 @@ class Retry(Policy):
     def _move(self, loop: Loop) -> None:
         check_move(self, self._loop, loop)
         if self.budget is not None:
-            self.budget.restart_clock(loop.time())
+            self.budget.follow(loop, loop.time())
         self._loop = loop
 
 
@@ -242,10 +243,14 @@ def _as_predicate(on: Any) -> Callable[[BaseException], object] | None:
 
 def _record(call: Call[Any], outcome: str) -> None:
     """Tell how an attempt ended, unless a retry further inside has told it."""
-    if call.story is None:
+    story = call.story
+    if story is None:
         call.story = [outcome]
-    elif call.story[-1].startswith(_SLEPT):
-        call.story.append(outcome)
+    elif story[-1].startswith(_SLEPT):
+        story.append(outcome)
+        if len(story) > 2 * _TOLD:
+            # Of a long story, the beginning and the end are told.
+            story[_TOLD : _TOLD + 3] = ["..."]
 
 
 def _tell(error: BaseException | None, call: Call[Any], reason: str) -> None:
@@ -255,5 +260,14 @@ def _tell(error: BaseException | None, call: Call[Any], reason: str) -> None:
     attempts = "1 attempt" if call.attempt == 1 else f"{call.attempt} attempts"
     story = ", ".join(call.story or ())
     note = f"{_NOTE}gave up after {attempts}: {story}{'; ' if reason else ''}{reason}"
-    notes = [text for text in getattr(error, "__notes__", ()) if not text.startswith(_NOTE)]
-    error.__notes__ = [*notes, note]
+    notes: Any = getattr(error, "__notes__", None)
+    others: list[object] = []
+    if isinstance(notes, list):
+        others = [text for text in cast("list[object]", notes) if not _is_ours(text)]
+    # An exception may be a frozen dataclass, or have no room for notes.
+    with suppress(AttributeError, TypeError):
+        object.__setattr__(error, "__notes__", [*others, note])
+
+
+def _is_ours(note: object) -> bool:
+    return isinstance(note, str) and note.startswith(_NOTE)
