@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from seawall import Bulkhead, CircuitBreaker, Pipeline, Retry, Timeout
+from seawall import Bulkhead, CallTimeoutError, CircuitBreaker, Pipeline, Retry, Timeout
 from tests.virtual_time import VirtualLoop, run
 
 CALLS = 10_000
@@ -124,5 +124,23 @@ def test_an_idle_timer_is_one_for_each_timeout():
             assert len(current.timers()) <= len(timeouts)
         await asyncio.sleep(4.0)
         assert current.timers() == []
+
+    run(main())
+
+
+def test_a_view_leaves_no_timer():
+    """A view made for one call, with a timeout, leaves nothing for the loop to keep."""
+    policy = Retry(2)
+
+    async def main() -> None:
+        current: Any = asyncio.get_running_loop()
+        for _ in range(100):
+            await policy.bind(timeout=5.0).execute(asyncio.sleep, 0.01)
+        assert current.timers() == []
+        view = policy.bind(timeout=5.0)
+        both = view.execute(asyncio.sleep, 0.01), view.execute(asyncio.sleep, 100.0)
+        done, late = await asyncio.gather(*both, return_exceptions=True)
+        assert done is None
+        assert isinstance(late, CallTimeoutError)
 
     run(main())

@@ -29,14 +29,14 @@ class Bound(Policy):
         idempotent: bool | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> None:
-        from seawall.policies.timeout import Timeout  # noqa: PLC0415 - core knows no other policy
+        from seawall.policies.timeout import ViewTimeout  # noqa: PLC0415 - core knows no other policy
 
         check_number("timeout", timeout, above=0, optional=True)
         check_type("idempotent", idempotent, bool, "a bool or None", optional=True)
         check_type("tags", tags, Mapping, "a mapping or None", optional=True)
         self.name = policy.name
         self._policy = policy
-        self._timeout = None if timeout is None else Timeout(timeout)
+        self._timeout = None if timeout is None else ViewTimeout(timeout)
         self._settings: dict[str, Any] = {
             "key": key,
             "timeout": timeout,

@@ -34,7 +34,8 @@ class Policy(ABC):
                 return await proceed(call)
 
     A policy holds only what all its calls share. What belongs to one call is on the ``call``, or
-    in a local variable of ``run``.
+    in a local variable of ``run``. A policy that proceeds several times at once gives each of them
+    a copy of its own, ``await proceed(copy.copy(call))``.
     """
 
     name: str | None = None

@@ -182,6 +182,18 @@ class Timeout(Policy):
         raise CallTimeoutError(seconds, name=self.name)
 
 
+class ViewTimeout(Timeout):
+    """The timeout of a view: a view may be made for a single call, so no idle timer stays."""
+
+    async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
+        """Run the rest of the pipeline within the limit."""
+        try:
+            return await super().run(call, proceed)
+        finally:
+            for lane in self._lanes.values():
+                lane.rest()
+
+
 class _Running(Scope):
     """One call inside a timeout on asyncio."""
 
@@ -239,6 +251,12 @@ class _Lane:
         """Watch for a deadline."""
         if when < inf:
             self.timer = self.loop.call_at(when, self._fire, context=self._context)
+
+    def rest(self) -> None:
+        """Let go of the timer while no call runs."""
+        if self.timer is not None and not self.entries:
+            self.timer.cancel()
+            self.timer = None
 
     def _fire(self) -> None:
         now = self.loop.time()
