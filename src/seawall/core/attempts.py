@@ -79,7 +79,12 @@ class Attempt:
     ) -> bool:
         loop = None if self._loop is None else self._loop()
         # The collector may free a loop before the frame that runs it; then it has let go of all.
-        return False if loop is None else await loop.exit(self, error)
+        if loop is None:
+            return False
+        ending = loop.exit(self, error)
+        # From the traceback of the error, this frame is reached: as `f_back`, since 3.12.
+        del error, traceback
+        return await ending
 
     def _find_loop(self) -> Attempts:
         loop = None if self._loop is None else self._loop()
@@ -159,14 +164,17 @@ class Attempts:
         attempt.previous = None
         value = attempt.outcome()
         self._stop = Stop.DONE
-        stop, stays = await self._driver.end(error, value)
-        self._stop = stop
-        if stop is Stop.DONE:
-            if error is not None and not stays:
-                attempt.result = self._driver.value
-        else:
-            self._previous = Outcome(value=value, exception=error)
-        return error is not None and not stays
+        try:
+            stop, stays = await self._driver.end(error, value)
+            self._stop = stop
+            if stop is Stop.DONE:
+                if error is not None and not stays:
+                    attempt.result = self._driver.value
+            else:
+                self._previous = Outcome(value=value, exception=error)
+            return error is not None and not stays
+        finally:
+            del error
 
     async def aclose(self) -> None:
         """Leave the loop where it is and release all it holds."""

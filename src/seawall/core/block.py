@@ -74,11 +74,15 @@ class _Block:
 
     async def exit(self, error: BaseException | None) -> bool:
         self.task = None
-        stop, stays = await self._driver.end(error, self.attempt.outcome())
-        if stop is Stop.DONE and not stays and error is not None:
-            self.attempt.result = self._driver.value
-            return True
-        return False
+        try:
+            stop, stays = await self._driver.end(error, self.attempt.outcome())
+            if stop is Stop.DONE and not stays and error is not None:
+                self.attempt.result = self._driver.value
+                return True
+            return False
+        finally:
+            # From the traceback of the error, this frame is reached: as `f_back`, since 3.12.
+            del error
 
     def __del__(self) -> None:
         with suppress(AttributeError):
@@ -110,7 +114,9 @@ class Blocks:
         """End the block of this frame or exit stack, or else the last one of this task."""
         block = self._take(frame)
         del frame
-        return await block.exit(error)
+        ending = block.exit(error)
+        del error
+        return await ending
 
     def _find(self, stack: Any) -> list[_Block]:
         key = id(stack)

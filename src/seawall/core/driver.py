@@ -125,7 +125,7 @@ class Driver:
             error.with_traceback(traceback)
             return Stop.DONE, True
         finally:
-            del error
+            del error, traceback
 
     def close(self) -> None:
         """Leave the chain where it is, releasing all it holds, on the loop that owns it."""
