@@ -30,7 +30,7 @@ def start(*arguments):
         start_new_session=True,
         # Where the tests run in the background of a shell, an interrupt is ignored, and that is
         # handed down.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
