@@ -41,6 +41,8 @@ class Policy(ABC):
     name: str | None = None
     _chain: Proceed[Any] | None = None
     _blocks: Blocks | None = None
+    # While set, it raises what each call of `execute` would come to, before a call is made.
+    _gate: Callable[[], None] | None = None
 
     @abstractmethod
     async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
@@ -83,6 +85,8 @@ class Policy(ABC):
         """
         if not callable(target):
             return await self._execute_awaitable(target, args, kwargs)
+        if self._gate is not None:
+            self._gate()
         call: Call[Any] = Call()
         call.begin(target, args, kwargs)
         chain = self._chain or self._build()
@@ -140,9 +144,8 @@ class Policy(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out of a copy what is tied to this very object."""
-        return {
-            name: value for name, value in vars(self).items() if name not in {"_chain", "_blocks"}
-        }
+        own = {"_chain", "_blocks", "_gate"}
+        return {name: value for name, value in vars(self).items() if name not in own}
 
     @overload
     def __call__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import _get_running_loop as _running_loop
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -93,6 +94,7 @@ class CircuitBreaker(Policy):
         )
         self._circuit.owner = self
         self._circuit.name = name
+        self._circuit.on_change = self._changed
         self._loop: Loop | None = None
         self._seen = 0.0
 
@@ -204,6 +206,16 @@ class CircuitBreaker(Policy):
         if failures is not None and not any(isinstance(leaf, failures) for leaf in leaves):
             return _SUCCESS
         return _FAILURE
+
+    def _changed(self, before: State, after: State) -> None:  # noqa: ARG002
+        self._gate = None if after is _CLOSED else self._refuse
+
+    def _refuse(self) -> None:
+        loop = self._loop
+        if loop is not None and loop is _running_loop():
+            self._seen = now = loop.time()
+            if self._circuit.refuses(now):
+                raise self._circuit.refusal(now)
 
     def _now(self) -> float:
         """Return the loop's time; without a running loop, the last one seen."""
