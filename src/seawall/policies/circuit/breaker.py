@@ -211,7 +211,7 @@ class CircuitBreaker(Policy):
         self._gate = None if after is _CLOSED else self._refuse
 
     def _refuse(self) -> None:
-        loop = self._loop
+        loop: Any = self._loop
         if loop is not None and loop is _running_loop():
             self._seen = now = loop.time()
             if self._circuit.refuses(now):
