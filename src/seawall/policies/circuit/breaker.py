@@ -211,8 +211,8 @@ class CircuitBreaker(Policy):
         self._gate = None if after is _CLOSED else self._refuse
 
     def _refuse(self) -> None:
-        loop: Any = self._loop
-        if loop is not None and loop is _running_loop():
+        loop = self._loop
+        if loop is not None and _running_loop() is loop:
             self._seen = now = loop.time()
             if self._circuit.refuses(now):
                 raise self._circuit.refusal(now)
