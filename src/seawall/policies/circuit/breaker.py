@@ -212,7 +212,8 @@ class CircuitBreaker(Policy):
 
     def _refuse(self) -> None:
         loop = self._loop
-        if loop is not None and _running_loop() is loop:
+        running: object = _running_loop()
+        if loop is not None and running is loop:
             self._seen = now = loop.time()
             if self._circuit.refuses(now):
                 raise self._circuit.refusal(now)
