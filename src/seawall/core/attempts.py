@@ -15,7 +15,7 @@ from seawall.core.verdict import Outcome
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from seawall.core.call import Proceed
+    from seawall.core.policy import Policy
 
 _UNSET = object()
 
@@ -110,12 +110,13 @@ class Attempts:
 
     __slots__ = ("__weakref__", "_driver", "_next", "_previous", "_stop")
 
-    def __init__(self, chain: Proceed[Any]) -> None:
+    def __init__(self, policy: Policy) -> None:
         call: Call[Any] = Call()
         call.begin(lambda: park(Stop.BODY))
+        call.pipeline = policy
         call.pauses = lambda: park(Stop.PAUSE)
         call.is_block = True
-        self._driver = Driver(chain, call)
+        self._driver = Driver(policy.entry(), call)
         self._stop = Stop.PAUSE
         self._next: Attempt | None = None
         self._previous: Outcome | None = None

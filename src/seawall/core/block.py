@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from types import FrameType
 
-    from seawall.core.call import Proceed
+    from seawall.core.policy import Policy
 
 
 class _Body:
@@ -53,9 +53,10 @@ class _Block:
 
     __slots__ = ("_driver", "attempt", "task")
 
-    def __init__(self, chain: Proceed[Any]) -> None:
+    def __init__(self, policy: Policy) -> None:
         call: Call[Any] = Call()
         call.begin(_Body())
+        call.pipeline = policy
         call.is_block = True
         call.single_run = (
             "a block runs once; to repeat it, write `async for attempt in pipeline:` "
@@ -64,7 +65,7 @@ class _Block:
         # Known only while the body runs: a task keeps the error it ends with, and so this block.
         self.task: Any = None
         self.attempt = Attempt(call, 1)
-        self._driver = Driver(chain, call)
+        self._driver = Driver(policy.entry(), call)
 
     async def enter(self) -> Attempt:
         if await self._driver.advance() is not Stop.BODY:
@@ -99,9 +100,9 @@ class Blocks:
         # By the identity of what an exit stack has to leave. The reference ends the entry with it.
         self._stacked: dict[int, tuple[ref[Any], list[_Block]]] = {}
 
-    async def enter(self, chain: Proceed[Any], frame: FrameType) -> Attempt:
+    async def enter(self, policy: Policy, frame: FrameType) -> Attempt:
         """Begin a block for the frame that runs the ``async with``."""
-        block = _Block(chain)
+        block = _Block(policy)
         attempt = await block.enter()
         stack = _exit_stack(frame)
         if stack is None:

@@ -10,9 +10,11 @@ from seawall.core.checks import check_number, check_type
 from seawall.core.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterator
 
     from seawall.core.call import Call, Proceed
+    from seawall.core.listeners import Subscription
+    from seawall.core.snapshot import Snapshot
 
 T = TypeVar("T")
 
@@ -36,7 +38,7 @@ class Bound(Policy):
         check_type("tags", tags, Mapping, "a mapping or None", optional=True)
         self.name = policy.name
         self._policy = policy
-        self._timeout = None if timeout is None else ViewTimeout(timeout)
+        self._timeout = None if timeout is None else ViewTimeout(timeout, policy)
         self._settings: dict[str, Any] = {
             "key": key,
             "timeout": timeout,
@@ -103,6 +105,19 @@ class Bound(Policy):
             return inner(call)
 
         return step
+
+    @property
+    def _listeners(self) -> tuple[Subscription, ...]:  # type: ignore[override]
+        # Those who hear the policy behind this view.
+        return self._policy._listeners
+
+    def speakers(self) -> Iterator[Policy]:
+        """Yield the policy behind this view, and all in it."""
+        yield from self._policy.speakers()
+
+    def snapshot(self) -> Snapshot:
+        """Return what the policy behind this view is doing now."""
+        return self._policy.snapshot()
 
     def matters(self, now: float) -> bool:
         """Say whether forgetting the policy behind this view would lose anything."""

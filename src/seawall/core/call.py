@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from seawall.core.clock import Loop
     from seawall.core.deadline import Scope
     from seawall.core.open_attempt import OpenAttempt
+    from seawall.core.policy import Policy
     from seawall.core.verdict import Classify
     from seawall.core.waiting import Waiter
 
@@ -55,8 +56,8 @@ class Held(Protocol):
     def waits(self, waiter: Waiter) -> None:
         """Hear that the call waits for its turn."""
 
-    def goes_on(self, waiter: Waiter) -> None:
-        """Hear that the call waits no longer."""
+    def goes_on(self, waiter: Waiter, now: float) -> None:
+        """Hear that the call waits no longer, and what time it is."""
 
 
 class Call(Generic[T]):
@@ -72,6 +73,7 @@ class Call(Generic[T]):
         key: what :class:`~seawall.Keyed` chooses a policy by.
         idempotent: ``False`` if only what never reached the dependency may be repeated.
         tags: what the caller wants to find again in events.
+        pipeline: the pipeline or policy that the caller used.
         open: set by a function that returns while its attempt goes on.
         single_run: why the function can run only once, if so.
         ticket: the innermost ticket of a circuit that the call holds.
@@ -99,6 +101,7 @@ class Call(Generic[T]):
         "on_asyncio",
         "open",
         "pauses",
+        "pipeline",
         "scope",
         "single_run",
         "story",
@@ -118,6 +121,7 @@ class Call(Generic[T]):
     key: Any
     idempotent: bool | None
     tags: Mapping[str, Any] | None
+    pipeline: Policy | None
     open: OpenAttempt | None
     single_run: str | None
     ticket: Held | None
@@ -155,6 +159,7 @@ class Call(Generic[T]):
         self.key = None
         self.idempotent = None
         self.tags = None
+        self.pipeline = None
         self.open = None
         self.single_run = None
         self.ticket = None
@@ -208,7 +213,8 @@ class Call(Generic[T]):
         when = inf
         scope = live(self.scope, self.loop)
         while scope is not None:
-            when = scope.when
+            if scope.when < inf:
+                when = scope.when
             scope = live(scope.outer, self.loop)
         return when
 
@@ -254,11 +260,7 @@ class Call(Generic[T]):
         return self._ask(self.classifier, Outcome(exception=error))
 
     def _judge_cancellation(self, error: BaseException) -> Verdict:
-        hung = (
-            is_cancellation(error)
-            and not getattr(error, _WAITED, False)
-            and any_fired(self.scope, self.loop)
-        )
+        hung = is_cancellation(error) and not has_waited(error) and any_fired(self.scope, self.loop)
         return Verdict(Kind.FAILURE) if hung else NEUTRAL
 
     def _ask(self, classify: Classify, outcome: Outcome) -> Verdict:
@@ -288,12 +290,14 @@ class Call(Generic[T]):
         finally:
             ticket = held
             while ticket is not None:
-                ticket.goes_on(waiter)
+                ticket.goes_on(waiter, self.loop.time())
                 ticket = ticket.outer
         refusal, waiter.error = waiter.error, None
         if refusal is None:
             return waiter.granted
         try:
+            # Marked for the circuit that refused it, which has not told of it yet.
+            setattr(refusal, _WAITED, True)
             raise refusal
         finally:
             del refusal
@@ -317,6 +321,16 @@ class Call(Generic[T]):
 _WAITED = "__seawall_waited__"
 
 Proceed: TypeAlias = Callable[[Call[T]], Awaitable[T]]
+
+
+def has_waited(error: BaseException) -> bool:
+    """Say whether an exception ended a call while it waited for its turn."""
+    return getattr(error, _WAITED, False)
+
+
+def forget_wait(error: BaseException) -> None:
+    """Take back the mark that :func:`has_waited` reads."""
+    vars(error).pop(_WAITED, None)
 
 
 def is_cancellation(error: BaseException) -> bool:

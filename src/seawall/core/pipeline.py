@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from seawall.core.checks import check_name
 from seawall.core.policy import Policy
+from seawall.core.snapshot import PipelineSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
@@ -132,6 +133,20 @@ class Pipeline(Policy):
             return inner(call)
 
         return step
+
+    def speakers(self) -> Iterator[Policy]:
+        """Yield this pipeline, and every policy in it."""
+        yield self
+        for policy in self.policies:
+            yield from policy.speakers()
+
+    def snapshot(self) -> PipelineSnapshot:
+        """Return what each policy of this pipeline is doing now; it changes nothing."""
+        return PipelineSnapshot(
+            policy=type(self).__name__,
+            name=self.name,
+            policies=tuple([policy.snapshot() for policy in self.policies]),
+        )
 
     def matters(self, now: float) -> bool:
         """Say whether forgetting one of the policies would lose what callers rely on."""

@@ -13,11 +13,16 @@ from seawall.core.attempts import Attempt, Attempts
 from seawall.core.block import Blocks
 from seawall.core.call import Call, Proceed, invoke
 from seawall.core.errors import UsageError
+from seawall.core.listeners import CHANGING, SUBSCRIPTIONS, Subscription, check_listener
+from seawall.core.observe import is_heard, observed
+from seawall.core.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from seawall.core.bound import Bound
+    from seawall.core.listeners import Listener
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,6 +46,12 @@ class Policy(ABC):
     name: str | None = None
     _chain: Proceed[Any] | None = None
     _blocks: Blocks | None = None
+    # Those who hear the events of this policy.
+    _listeners: tuple[Subscription, ...] = ()
+    # The key that a `Keyed` made this policy for.
+    _made_for: Any = None
+    # What events call this policy, if not by its class.
+    _shown_as: str | None = None
     # While set, it raises what each call of `execute` would come to, before a call is made.
     _gate: Callable[[], None] | None = None
 
@@ -89,7 +100,10 @@ class Policy(ABC):
             self._gate()
         call: Call[Any] = Call()
         call.begin(target, args, kwargs)
+        call.pipeline = self
         chain = self._chain or self._build()
+        if SUBSCRIPTIONS and is_heard(self):
+            chain = observed(self, chain)
         # What is raised before anything was awaited (a refusal) leaves nothing to end.
         rest = chain(call)
         try:
@@ -108,9 +122,9 @@ class Policy(ABC):
         ``key`` and ``idempotent``. After a return with ``call.open`` set, who ends the body ends
         that.
         """
-        chain = self._chain or self._build()
+        call.pipeline = self
         try:
-            result: T = await chain(call)
+            result: T = await self.entry()(call)
         except BaseException:
             call.fail()
             raise
@@ -136,6 +150,11 @@ class Policy(ABC):
         finally:
             once.close()
 
+    def entry(self) -> Proceed[Any]:
+        """Return the chain by which a call enters this policy."""
+        chain = self._chain or self._build()
+        return observed(self, chain) if is_heard(self) else chain
+
     def _build(self) -> Proceed[Any]:
         chain = self.link(invoke)
         # Also for policies that are frozen dataclasses.
@@ -144,7 +163,7 @@ class Policy(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out of a copy what is tied to this very object."""
-        own = {"_chain", "_blocks", "_gate"}
+        own = {"_chain", "_blocks", "_gate", "_listeners"}
         return {name: value for name, value in vars(self).items() if name not in own}
 
     @overload
@@ -193,6 +212,53 @@ class Policy(ABC):
 
         return Bound(self, key=key, timeout=timeout, idempotent=idempotent, tags=tags)
 
+    def subscribe(self, listener: Listener) -> Subscription:
+        """Have a function called with each event of this policy, and of all policies in it.
+
+        Where a policy is shared by several pipelines, what it does for the others is heard too;
+        ``event.pipeline`` tells which one it was. A function that is subscribed in several ways
+        hears each event once.
+
+        Args:
+            listener: a plain function of one :class:`~seawall.events.Event`. It is called where the
+                event happens, so it must be quick, and must not block. What it raises is logged.
+
+        Returns:
+            what ends it: ``subscription.unsubscribe()``, or ``with policy.subscribe(listener):``.
+
+        Raises:
+            UsageError: the listener is not callable, or is an async function.
+        """
+        check_listener(listener)
+        subscription = Subscription(listener, self._unsubscribe)
+        for speaker in self.speakers():
+            speaker.add_listener(subscription)
+        return subscription
+
+    def _unsubscribe(self, subscription: Subscription) -> None:
+        for speaker in self.speakers():
+            speaker.remove_listener(subscription)
+
+    def speakers(self) -> Iterator[Policy]:
+        """Yield every policy whose events are heard by those who subscribe to this one."""
+        yield self
+
+    def add_listener(self, subscription: Subscription) -> None:
+        """Let this policy alone, without those in it, be heard; a second time does nothing."""
+        with CHANGING:
+            if subscription not in self._listeners:
+                object.__setattr__(self, "_listeners", (*self._listeners, subscription))
+
+    def remove_listener(self, subscription: Subscription) -> None:
+        """Undo :meth:`add_listener`."""
+        with CHANGING:
+            others = tuple([other for other in self._listeners if other is not subscription])
+            object.__setattr__(self, "_listeners", others)
+
+    def snapshot(self) -> Snapshot:
+        """Return what this policy is doing now; it changes nothing."""
+        return Snapshot(policy=type(self).__name__, name=self.name)
+
     # The three below are no async functions: the frame that calls them is the one to remember.
 
     def __aenter__(self) -> Coroutine[Any, Any, Attempt]:
@@ -200,7 +266,7 @@ class Policy(ABC):
         if blocks is None:
             blocks = Blocks()
             object.__setattr__(self, "_blocks", blocks)
-        return blocks.enter(self._chain or self._build(), sys._getframe(1))
+        return blocks.enter(self, sys._getframe(1))
 
     def __aexit__(
         self,
@@ -211,7 +277,7 @@ class Policy(ABC):
         return (self._blocks or Blocks()).exit(sys._getframe(1), error)
 
     def __aiter__(self) -> Attempts:
-        return Attempts(self._chain or self._build())
+        return Attempts(self)
 
 
 class _Once:

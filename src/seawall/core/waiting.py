@@ -16,6 +16,7 @@ import anyio
 
 if TYPE_CHECKING:
     from asyncio import Future
+    from collections.abc import Callable
 
     from seawall.core.call import Call
 
@@ -104,11 +105,18 @@ class Slots:
             return True
         return False
 
-    async def wait(self, call: Call[Any], until: float) -> bool:
-        """Wait for a slot in order of arrival; say whether it was granted by ``until``."""
+    async def wait(
+        self, call: Call[Any], until: float, on_queued: Callable[[], object] | None = None
+    ) -> bool:
+        """Wait for a slot in order of arrival; say whether it was granted by ``until``.
+
+        ``on_queued`` is called when the place in the queue is taken.
+        """
         waiter = Waiter()
         self.queue[waiter] = None
         try:
+            if on_queued is not None:
+                on_queued()
             granted = await call.turn(waiter, until)
         except BaseException:
             if waiter.granted:

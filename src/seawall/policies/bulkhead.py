@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from seawall.core.checks import check_count, check_number
 from seawall.core.clock import check_move
 from seawall.core.errors import BulkheadFullError
+from seawall.core.events import CallQueued, CallRefused
+from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
+from seawall.core.snapshot import Snapshot
 from seawall.core.waiting import Slots
 
 if TYPE_CHECKING:
@@ -16,6 +21,25 @@ if TYPE_CHECKING:
     from seawall.core.clock import Loop
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkheadSnapshot(Snapshot):
+    """The state of a :class:`Bulkhead`.
+
+    Attributes:
+        limit: calls that may run at a time.
+        in_flight: calls that hold a slot now.
+        waiting: calls that wait for one.
+        queue: calls that may wait.
+        rejected: calls that it has refused.
+    """
+
+    limit: int
+    in_flight: int
+    waiting: int
+    queue: float
+    rejected: int
 
 
 class Bulkhead(Policy):
@@ -44,6 +68,7 @@ class Bulkhead(Policy):
         self.limit = limit
         self.queue = queue
         self.max_wait = max_wait
+        self.rejected = 0
         self._loop: Loop | None = None
         self._slots = Slots(limit)
 
@@ -61,6 +86,18 @@ class Bulkhead(Policy):
     def waiting(self) -> int:
         """Calls that wait for a slot now."""
         return len(self._slots.queue)
+
+    def snapshot(self) -> BulkheadSnapshot:
+        """Return how full it is now; it changes nothing."""
+        return BulkheadSnapshot(
+            policy=type(self).__name__,
+            name=self.name,
+            limit=self.limit,
+            in_flight=self.in_flight,
+            waiting=self.waiting,
+            queue=self.queue,
+            rejected=self.rejected,
+        )
 
     async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
         """Run the rest of the pipeline while holding a slot.
@@ -87,9 +124,15 @@ class Bulkhead(Policy):
     async def _wait(self, slots: Slots, call: Call[T]) -> None:
         if len(slots.queue) < self.queue and self.max_wait != 0:
             until = inf if self.max_wait is None else call.now() + self.max_wait
-            if await slots.wait(call, until):
+            on_queued = partial(self._tell_queued, call, slots) if is_heard(self) else None
+            if await slots.wait(call, until, on_queued):
                 return
+        self.rejected += 1
+        tell(self, call, CallRefused, error="BulkheadFullError")
         raise BulkheadFullError(policy=self, name=self.name, key=call.key)
+
+    def _tell_queued(self, call: Call[Any], slots: Slots) -> None:
+        tell(self, call, CallQueued, waiting=len(slots.queue))
 
     def _move(self, loop: Loop) -> None:
         check_move(self, self._loop, loop)

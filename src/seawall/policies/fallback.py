@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from seawall.core.errors import UsageError
+from seawall.core.events import FallbackUsed
+from seawall.core.observe import tell
 from seawall.core.policy import Policy
+from seawall.core.snapshot import Snapshot
 from seawall.core.verdict import ExceptionTypes, check_exception_types, leaves_of
 
 if TYPE_CHECKING:
@@ -15,6 +19,18 @@ if TYPE_CHECKING:
     from seawall.core.call import Call, Proceed
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallbackSnapshot(Snapshot):
+    """The state of a :class:`Fallback`.
+
+    Attributes:
+        used: how often it has answered in place of a call.
+    """
+
+    used: int
+
 
 _NOT_GIVEN: Final[Any] = object()
 
@@ -57,6 +73,11 @@ class Fallback(Policy):
         self._function = function
         self._value = value
         self.on = on
+        self.used = 0
+
+    def snapshot(self) -> FallbackSnapshot:
+        """Return how often it has answered."""
+        return FallbackSnapshot(policy=type(self).__name__, name=self.name, used=self.used)
 
     def __repr__(self) -> str:
         answer = f"value={self._value!r}" if self._function is None else f"{self._function!r}"
@@ -76,6 +97,8 @@ class Fallback(Policy):
                 open_attempt, call.open = call.open, None
                 await open_attempt.discard(call.judge_error(error))
             call.forget_verdict()
+            self.used += 1
+            tell(self, call, FallbackUsed, error=type(error).__name__)
             if self._function is None:
                 return self._value  # type: ignore[no-any-return]
             answer = self._function(*call.args, **call.kwargs)

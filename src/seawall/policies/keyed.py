@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from seawall.core.checks import check_count
 from seawall.core.errors import UsageError
 from seawall.core.policy import Policy
+from seawall.core.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from seawall.core.call import Call, Proceed
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyedSnapshot(Snapshot):
+    """The state of a :class:`Keyed`.
+
+    Attributes:
+        max_keys: keys that it remembers, and more only while more of them matter.
+        keys: the state of the policy of each key, the longest unused first.
+    """
+
+    max_keys: int
+    keys: Mapping[Any, Snapshot]
 
 
 class Keyed(Policy):
@@ -101,6 +116,21 @@ class Keyed(Policy):
             call.open.on_release(entry.leave)
         return result
 
+    def speakers(self) -> Iterator[Policy]:
+        """Yield this policy, and those of all keys."""
+        yield self
+        for entry in list(self._entries.values()):
+            yield from entry.policy.speakers()
+
+    def snapshot(self) -> KeyedSnapshot:
+        """Return what the policy of each key is doing now; it changes nothing."""
+        return KeyedSnapshot(
+            policy=type(self).__name__,
+            name=self.name,
+            max_keys=self.max_keys,
+            keys={key: entry.policy.snapshot() for key, entry in self._entries.items()},
+        )
+
     def matters(self, now: float) -> bool:
         """Say whether one of the keys matters."""
         return any(entry.matters(now) for entry in self._entries.values())
@@ -110,6 +140,12 @@ class Keyed(Policy):
         if not isinstance(policy, Policy):
             message = f"factory({key!r}) must return a Policy, not {policy!r}"
             raise UsageError(message)
+        for speaker in policy.speakers():
+            # A policy that several keys share stays with the first one.
+            if speaker._made_for is None:
+                object.__setattr__(speaker, "_made_for", key)
+            for subscription in self._listeners:
+                speaker.add_listener(subscription)
         entry = self._entries[key] = _Entry(policy)
         if len(self._entries) > self.max_keys:
             self._forget(key, now)

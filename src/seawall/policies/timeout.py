@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from asyncio import CancelledError, current_task
 from contextvars import Context
+from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,15 +28,35 @@ from seawall.core.checks import check_name, check_number
 from seawall.core.clock import check_move
 from seawall.core.deadline import Scope, current_scope, leave
 from seawall.core.errors import CallTimeoutError
+from seawall.core.events import TimedOut
+from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
+from seawall.core.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task, TimerHandle
 
     from seawall.core.call import Call, Proceed
     from seawall.core.clock import Loop
+    from seawall.core.listeners import Subscription
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutSnapshot(Snapshot):
+    """The state of a :class:`Timeout`.
+
+    Attributes:
+        seconds: its limit.
+        in_flight: calls that run inside now.
+        timed_out: calls that it has ended.
+    """
+
+    seconds: float
+    in_flight: int
+    timed_out: int
+
 
 _RESOLUTION = 0.001
 
@@ -62,9 +83,21 @@ class Timeout(Policy):
         check_name(name)
         self.seconds = seconds
         self.name = name
+        self.timed_out = 0
+        self._on_trio = 0
         self._loop: Loop | None = None
         self._lanes: dict[float, _Lane] = {}
         self._lane: _Lane | None = None
+
+    def snapshot(self) -> TimeoutSnapshot:
+        """Return how many calls run, and how many have been ended."""
+        return TimeoutSnapshot(
+            policy=type(self).__name__,
+            name=self.name,
+            seconds=self.seconds,
+            in_flight=self._on_trio + sum(len(lane.entries) for lane in self._lanes.values()),
+            timed_out=self.timed_out,
+        )
 
     def __repr__(self) -> str:
         name = "" if self.name is None else f", name={self.name!r}"
@@ -115,6 +148,9 @@ class Timeout(Policy):
             # A task keeps the error that it ends with, and so this frame: it must not refer back.
             del task
             if timed_out:
+                # What listeners begin is outside.
+                running.ended = True
+                self._tell(call, lane.seconds, when)
                 raise CallTimeoutError(lane.seconds, name=self.name) from error
             raise
         else:
@@ -163,11 +199,13 @@ class Timeout(Policy):
         outer_deadline = call.deadline
         call.deadline = min(when, outer_deadline)
         call.scope = scope
+        self._on_trio += 1
         token = current_scope.set(scope)
         try:
             with anyio.CancelScope(deadline=when) as scope.cancel_scope:
                 return await proceed(call)
         finally:
+            self._on_trio -= 1
             scope.ended = True
             if call.is_block:
                 leave(scope)
@@ -179,11 +217,30 @@ class Timeout(Policy):
                     leave(scope)
             call.scope = outer
             call.deadline = outer_deadline
+        self._tell(call, seconds, when)
         raise CallTimeoutError(seconds, name=self.name)
+
+    def _tell(self, call: Call[Any], seconds: float, when: float) -> None:
+        self.timed_out += 1
+        if is_heard(self):
+            tell(self, call, TimedOut, seconds=seconds, overrun=max(0.0, call.now() - when))
 
 
 class ViewTimeout(Timeout):
-    """The timeout of a view: a view may be made for a single call, so no idle timer stays."""
+    """The timeout of a view: a view may be made for a single call, so no idle timer stays.
+
+    Who listens to the policy behind the view hears it.
+    """
+
+    _shown_as = "Timeout"
+
+    def __init__(self, seconds: float, policy: Policy) -> None:
+        super().__init__(seconds)
+        self._policy = policy
+
+    @property
+    def _listeners(self) -> tuple[Subscription, ...]:  # type: ignore[override]
+        return self._policy._listeners
 
     async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
         """Run the rest of the pipeline within the limit."""

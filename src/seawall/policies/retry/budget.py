@@ -47,14 +47,22 @@ class RetryBudget:
 
     def spend(self, now: float) -> bool:
         """Pay for one retry at this time in seconds; say whether there was a token for it."""
-        if self._at is not None and now > self._at:
-            self.tokens = min(self.capacity, self.tokens + self.floor * (now - self._at))
+        self.tokens = self.left(self._clock, now)
         self._at = now
         # Ten times 0.1 is a little less than one in binary fractions.
         if self.tokens < 1 - 1e-9:
             return False
         self.tokens = max(0.0, self.tokens - 1)
         return True
+
+    def left(self, clock: object, now: float) -> float:
+        """Return the tokens at this time of a clock; it changes nothing.
+
+        By a clock that the budget does not follow, it returns the last known ones.
+        """
+        if self._at is None or clock is not self._clock or now <= self._at:
+            return self.tokens
+        return min(self.capacity, self.tokens + self.floor * (now - self._at))
 
     def follow(self, clock: object, now: float) -> None:
         """Go by this clock from now on; from one clock to another no time passes."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from seawall.core.checks import check_count, check_number, check_type
 from seawall.core.clock import check_move
 from seawall.core.errors import DeadlineError, RejectedError
+from seawall.core.events import AttemptFailed, RetryNotMade, RetryScheduled
+from seawall.core.listeners import logger
+from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
+from seawall.core.snapshot import Snapshot
 from seawall.core.verdict import ExceptionTypes, Kind, check_exception_types, leaves_of
 from seawall.policies.retry.backoff import as_backoff, delay_of, exponential
 from seawall.policies.retry.budget import RetryBudget
+from seawall.policies.retry.story import record_attempt, record_sleep, tell_story
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,11 +29,26 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySnapshot(Snapshot):
+    """The state of a :class:`Retry`.
+
+    Attributes:
+        attempts: attempts at most.
+        retries: attempts beyond the first that were scheduled.
+        budget_left: tokens left in the budget; ``None`` without one.
+        budget_capacity: tokens that the budget holds at most; ``None`` without one.
+    """
+
+    attempts: int
+    retries: int
+    budget_left: float | None
+    budget_capacity: float | None
+
+
 _OWN_BUDGET: Final[Any] = object()
 _BACKOFF: Final = exponential(0.1, cap=10.0)
-_NOTE: Final = "seawall: "
-_TOLD: Final = 12
-_SLEPT: Final = "slept "
 
 
 class Retry(Policy):
@@ -74,7 +95,23 @@ class Retry(Policy):
         self.max_retry_after = max_retry_after
         self.on = on
         self._matches = _as_predicate(on)
+        self.retries = 0
         self._loop: Loop | None = None
+
+    def snapshot(self) -> RetrySnapshot:
+        """Return how often it has retried, and what its budget still pays for."""
+        budget, loop = self.budget, self._loop
+        left = None if budget is None else budget.tokens
+        if budget is not None and loop is not None and not loop.is_closed():
+            left = budget.left(loop, loop.time())
+        return RetrySnapshot(
+            policy=type(self).__name__,
+            name=self.name,
+            attempts=self.attempts,
+            retries=self.retries,
+            budget_left=left,
+            budget_capacity=None if budget is None else budget.capacity,
+        )
 
     def __repr__(self) -> str:
         on = "" if self.on is None else f", on={self.on!r}"
@@ -106,15 +143,21 @@ class Retry(Policy):
                         and self._matches is None
                     ):
                         # What follows would come to the same; in an outage this is the hot path.
-                        _record(call, type(error).__name__)
+                        name = type(error).__name__
+                        record_attempt(call, name)
+                        if is_heard(self):
+                            self._tell_not_made(call, name, f"{name} is not retried")
                         raise
                     failed += 1
+                    name = type(error).__name__
                     verdict = call.judge_error(error)
                     reached = not all(isinstance(leaf, RejectedError) for leaf in leaves_of(error))
+                    if reached:
+                        self._tell_failure(call, verdict, error)
                     step = self._next(call, verdict, error, failed, delay)
                     if reached or (real is None and not answered):
                         if isinstance(step, str):
-                            _tell(error, call, step)
+                            tell_story(error, call, step)
                             raise
                         if reached:
                             real, answered = error, False
@@ -135,6 +178,8 @@ class Retry(Policy):
                             self._earn()
                         return result
                     failed += 1
+                    name = "result"
+                    self._tell_failure(call, verdict, None)
                     step = self._next(call, verdict, None, failed, delay)
                     if isinstance(step, str):
                         return result
@@ -143,18 +188,19 @@ class Retry(Policy):
                     # Refused, but an earlier attempt did reach the dependency.
                     if answered:
                         return cast("T", answer)
-                    _tell(real, call, step)
+                    tell_story(real, call, step)
                     raise cast("Exception", real)
                 if call.open is not None:
                     open_attempt, call.open = call.open, None
                     await open_attempt.discard(verdict)
                 delay = step
                 if not await call.sleep(delay):
+                    self._tell_not_made(call, name, "no time was left")
                     if answered:
                         return cast("T", answer)
                     if real is None:
                         raise DeadlineError(policy=self, name=self.name, key=call.key)
-                    _tell(real, call, "no time was left")
+                    tell_story(real, call, "no time was left")
                     raise real
                 call.attempt += 1
         finally:
@@ -174,32 +220,61 @@ class Retry(Policy):
         last: float,
     ) -> float | str:
         """Return the seconds until the next attempt, or why there is none."""
+        step = self._decide(call, verdict, error, failed, last)
+        name = "result" if error is None else type(error).__name__
+        if not isinstance(step, str):
+            self.retries += 1
+            if logger.isEnabledFor(logging.INFO):
+                _log(self, call, name, step)
+            tell(self, call, RetryScheduled, error=name, delay=step)
+        elif is_heard(self):
+            spent = failed >= self.attempts
+            reason = "all attempts are spent" if spent else f"{name} is not retried"
+            self._tell_not_made(call, name, step or reason)
+        return step
+
+    def _decide(
+        self,
+        call: Call[Any],
+        verdict: Verdict,
+        error: Exception | None,
+        failed: int,
+        last: float,
+    ) -> float | str:
         if error is None or self._matches is None:
             retryable = verdict.retryable
         else:
             retryable = all(self._matches(leaf) for leaf in leaves_of(error))
         name = "result" if error is None else type(error).__name__
         if not retryable:
-            _record(call, name)
+            record_attempt(call, name)
             return f"{name} is not retried" if call.attempt > 1 else ""
         if failed >= self.attempts:
-            _record(call, name)
+            record_attempt(call, name)
             return ""
         reason = self._obstacle(call, verdict)
         if reason:
-            _record(call, name)
+            record_attempt(call, name)
             return reason
         delay = delay_of(self.backoff, failed, last)
         asked = verdict.retry_after
         if asked is not None:
             delay = asked + delay if asked > 0 else 0.0
         reason = self._shortage(call, verdict, delay)
-        _record(call, name)
+        record_attempt(call, name)
         if reason:
             return reason
-        if call.story is not None:
-            call.story.append(f"{_SLEPT}{delay:.3g} s")
+        record_sleep(call, delay)
         return delay
+
+    def _tell_failure(self, call: Call[Any], verdict: Verdict, error: Exception | None) -> None:
+        if is_heard(self):
+            name = "result" if error is None else type(error).__name__
+            kind = verdict.kind.value
+            tell(self, call, AttemptFailed, error=name, kind=kind, retryable=verdict.retryable)
+
+    def _tell_not_made(self, call: Call[Any], error: str, reason: str) -> None:
+        tell(self, call, RetryNotMade, error=error, reason=reason)
 
     def _obstacle(self, call: Call[Any], verdict: Verdict) -> str:
         if call.single_run is not None:
@@ -230,6 +305,22 @@ class Retry(Policy):
         self._loop = loop
 
 
+def _log(retry: Retry, call: Call[Any], error: str, delay: float) -> None:
+    pipeline = None if call.pipeline is None else call.pipeline.name
+    context = {
+        "seawall_event": "retry_scheduled",
+        "seawall_policy": type(retry).__name__,
+        "seawall_pipeline": pipeline,
+        "seawall_key": call.key,
+        "seawall_attempt": call.attempt,
+        "seawall_error": error,
+        "seawall_delay": delay,
+    }
+    message = "%sattempt %d failed with %s; the next one is in %.3g s"
+    where = "" if pipeline is None else f"{pipeline}: "
+    logger.info(message, where, call.attempt, error, delay, extra=context)
+
+
 def _as_predicate(on: Any) -> Callable[[BaseException], object] | None:
     if on is None:
         return None
@@ -239,35 +330,3 @@ def _as_predicate(on: Any) -> Callable[[BaseException], object] | None:
     check_exception_types("on", on)
     types: ExceptionTypes = on
     return lambda error: isinstance(error, types)
-
-
-def _record(call: Call[Any], outcome: str) -> None:
-    """Tell how an attempt ended, unless a retry further inside has told it."""
-    story = call.story
-    if story is None:
-        call.story = [outcome]
-    elif story[-1].startswith(_SLEPT):
-        story.append(outcome)
-        if len(story) > 2 * _TOLD:
-            # Of a long story, the beginning and the end are told.
-            story[_TOLD : _TOLD + 3] = ["..."]
-
-
-def _tell(error: BaseException | None, call: Call[Any], reason: str) -> None:
-    """Put the one note on an error, in place of an earlier one."""
-    if error is None or (call.attempt == 1 and not reason):
-        return
-    attempts = "1 attempt" if call.attempt == 1 else f"{call.attempt} attempts"
-    story = ", ".join(call.story or ())
-    note = f"{_NOTE}gave up after {attempts}: {story}{'; ' if reason else ''}{reason}"
-    notes: Any = getattr(error, "__notes__", None)
-    others: list[object] = []
-    if isinstance(notes, list):
-        others = [text for text in cast("list[object]", notes) if not _is_ours(text)]
-    # An exception may be a frozen dataclass, or have no room for notes.
-    with suppress(AttributeError, TypeError):
-        object.__setattr__(error, "__notes__", [*others, note])
-
-
-def _is_ours(note: object) -> bool:
-    return isinstance(note, str) and note.startswith(_NOTE)

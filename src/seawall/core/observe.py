@@ -1,0 +1,71 @@
+"""Telling listeners what happens to a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from seawall.core.errors import RejectedError
+from seawall.core.events import CallFinished
+from seawall.core.listeners import EVERYWHERE, SUBSCRIPTIONS, deliver
+
+if TYPE_CHECKING:
+    from seawall.core.call import Call, Proceed
+    from seawall.core.events import Event
+    from seawall.core.policy import Policy
+
+T = TypeVar("T")
+
+
+def is_heard(policy: Policy) -> bool:
+    """Say whether anybody listens to this policy."""
+    return bool(SUBSCRIPTIONS and (EVERYWHERE or policy._listeners))
+
+
+def tell(policy: Policy, call: Call[Any], event: type[Event], /, **details: Any) -> None:
+    """Tell those who listen to a policy what it does to a call; make no event if nobody does."""
+    if SUBSCRIPTIONS and is_heard(policy):
+        happened = event(
+            time=call.now(),
+            policy=policy._shown_as or type(policy).__name__,
+            name=policy.name,
+            pipeline=None if call.pipeline is None else call.pipeline.name,
+            key=call.key,
+            attempt=call.attempt,
+            tags=call.tags,
+            **details,
+        )
+        deliver(happened, policy._listeners)
+
+
+def observed(policy: Policy, chain: Proceed[T]) -> Proceed[T]:
+    """Return the chain of a policy with a last step outside, which tells how the call ended."""
+    # Of a view, the policy behind it tells.
+    teller = next(policy.speakers())
+
+    async def step(call: Call[T]) -> T:
+        began = call.now()
+        try:
+            result = await chain(call)
+        except BaseException as error:
+            _finish(teller, call, _outcome_of(error), type(error).__name__, began)
+            raise
+        _finish(teller, call, "returned", None, began)
+        return result
+
+    return step
+
+
+_Outcome = Literal["returned", "raised", "rejected", "cancelled"]
+
+
+def _outcome_of(error: BaseException) -> _Outcome:
+    if isinstance(error, RejectedError):
+        return "rejected"
+    return "raised" if isinstance(error, Exception) else "cancelled"
+
+
+def _finish(
+    policy: Policy, call: Call[Any], outcome: _Outcome, error: str | None, began: float
+) -> None:
+    details = {"outcome": outcome, "error": error, "duration": call.now() - began}
+    tell(policy, call, CallFinished, **details, attempts=call.attempt)
