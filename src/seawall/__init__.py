@@ -12,18 +12,23 @@ from seawall.core.errors import (
     SeawallError,
     UsageError,
 )
+from seawall.core.listeners import Subscription, subscribe
 from seawall.core.pipeline import Pipeline
 from seawall.core.policy import Policy
 from seawall.core.verdict import Classifier, Kind, Outcome, Verdict
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import (
+    AdaptiveFailureCount,
     Calls,
     Circuit,
     CircuitBreaker,
     ConsecutiveFailures,
+    Cusum,
     FailureCount,
     FailureRate,
+    SlowCallRate,
     State,
+    Tally,
     TripRule,
 )
 from seawall.policies.fallback import Fallback
@@ -32,6 +37,7 @@ from seawall.policies.retry import Retry, RetryBudget, constant, exponential, li
 from seawall.policies.timeout import Timeout
 
 __all__ = [
+    "AdaptiveFailureCount",
     "Attempt",
     "Attempts",
     "Bulkhead",
@@ -44,6 +50,7 @@ __all__ = [
     "CircuitOpenError",
     "Classifier",
     "ConsecutiveFailures",
+    "Cusum",
     "DeadlineError",
     "FailureCount",
     "FailureRate",
@@ -58,7 +65,10 @@ __all__ = [
     "Retry",
     "RetryBudget",
     "SeawallError",
+    "SlowCallRate",
     "State",
+    "Subscription",
+    "Tally",
     "Timeout",
     "TripRule",
     "UsageError",
@@ -67,4 +77,5 @@ __all__ = [
     "deadline",
     "exponential",
     "linear",
+    "subscribe",
 ]

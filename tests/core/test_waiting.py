@@ -40,7 +40,7 @@ class Ticket:
         self.waiter = waiter
         self.heard.append("waits")
 
-    def goes_on(self, waiter):
+    def goes_on(self, waiter, now):
         self.waiter = None
         self.heard.append("goes on")
 

@@ -253,11 +253,12 @@ class Comparison(RuleBasedStateMachine):
             close_after=setting.close_after,
             probe_lease=setting.lease,
             count_retries=setting.count_retries,
+            stalls=False,
             shadow=shadow,
         )
         self.circuit.on_change = self.changed
 
-    def changed(self, before, after):
+    def changed(self, transition):
         self.changes += 1
 
     def see_refused(self, refused):
@@ -303,7 +304,7 @@ class Comparison(RuleBasedStateMachine):
         held = self.model.held[max(0, len(self.model.held) - 1 - back)]
         if held.waits:
             # Only a call that goes on can end.
-            held.real.goes_on(held)
+            held.real.goes_on(held, self.now)
         self.circuit.settle(held.real, kind, self.now, cause)
         self.see_refused(self.model.settle(held, kind, self.now, cause))
 
@@ -331,7 +332,7 @@ class Comparison(RuleBasedStateMachine):
     @rule(back=st.integers(0, 5))
     def go_on(self, back):
         held = self.model.held[max(0, len(self.model.held) - 1 - back)]
-        held.real.goes_on(held)
+        held.real.goes_on(held, self.now)
         held.waits = False
 
     @rule(seconds=st.sampled_from([0.5, 0.5, 1.0, 2.0, 5.0, 8.0, 1e5]))
@@ -352,7 +353,7 @@ class Comparison(RuleBasedStateMachine):
 
     @rule()
     def isolate(self):
-        self.circuit.isolate()
+        self.circuit.isolate(self.now)
         if self.model.state != "isolated":
             self.see_refused(self.model.open(self.now, "isolated", (0, 0, None)))
 

@@ -119,13 +119,13 @@ def test_rule_2_every_transition_begins_a_new_generation():
     """Each move raises the generation and is told, one that is not in the table is neither."""
     circuit = Circuit(1, open_for=5.0)
     seen = []
-    circuit.on_change = lambda before, after: seen.append((before.value, after.value))
+    circuit.on_change = lambda told: seen.append((told.before.value, told.after.value))
     call(circuit, FAILURE, 0.0)
     call(circuit, FAILURE, 5.0)
     call(circuit, SUCCESS, 10.0)
     circuit.reset(10.0)
-    circuit.isolate()
-    circuit.isolate()
+    circuit.isolate(10.0)
+    circuit.isolate(10.0)
     circuit.trip(10.0)
     circuit.reset(10.0)
     assert seen == [
@@ -550,7 +550,7 @@ def test_rule_5_a_trip_refuses_the_calls_that_wait():
     tickets = [circuit.admit(0.0) for _ in waiters]
     for ticket, waiter in zip(tickets, waiters, strict=True):
         ticket.waits(waiter)
-    tickets[2].goes_on(waiters[2])
+    tickets[2].goes_on(waiters[2], 0.0)
     running = circuit.admit(0.0)
     circuit.settle(running, FAILURE, 1.0, "OSError")
     assert [len(waiter.errors) for waiter in waiters] == [1, 1, 0]
@@ -579,7 +579,7 @@ def test_rule_5_isolating_refuses_the_calls_that_wait():
     circuit = Circuit()
     waiter = Waiter()
     circuit.admit(0.0).waits(waiter)
-    circuit.isolate()
+    circuit.isolate(10.0)
     (error,) = waiter.errors
     assert (error.state, error.retry_after) == ("isolated", None)
 
@@ -621,7 +621,7 @@ def test_rule_5_a_call_that_goes_on_waits_no_longer():
     waiter = Waiter()
     ticket = circuit.admit(0.0)
     ticket.waits(waiter)
-    ticket.goes_on(waiter)
+    ticket.goes_on(waiter, 5.0)
     circuit.settle(ticket, NEUTRAL, 0.0)
     circuit.trip(0.0)
     assert waiter.errors == []
@@ -639,7 +639,7 @@ def test_rule_5_a_waiter_that_settles_at_once_disturbs_nothing():
 
         def refuse(self, error):
             refused.append(error)
-            self.ticket.goes_on(self)
+            self.ticket.goes_on(self, 0.0)
             circuit.settle(self.ticket, NEUTRAL, 0.0)
 
     for _ in range(3):
@@ -766,7 +766,7 @@ def test_rule_8_a_manual_trip_has_no_evidence():
 def test_rule_9_isolated_refuses_all_until_reset():
     """No time ends isolation, no trip weakens it; ``reset`` closes the circuit."""
     circuit = opened()
-    circuit.isolate()
+    circuit.isolate(10.0)
     for now in (0.0, 5.0, 1e9):
         error = refusal(circuit, now)
         assert (error.state, error.retry_after) == ("isolated", None)
@@ -793,7 +793,7 @@ def test_rule_9_shadow_admits_all_and_counts_what_it_would_refuse():
     assert circuit.state is State.HALF_OPEN
     circuit.settle(probe, SUCCESS, 5.0)
     assert circuit.state is State.CLOSED
-    circuit.isolate()
+    circuit.isolate(10.0)
     circuit.admit(6.0)
     assert (circuit.state, circuit.would_refuse) == (State.ISOLATED, 5)
 
@@ -867,7 +867,7 @@ def test_rule_12_settled_tickets_leave_nothing_behind():
         ticket = circuit.admit(5.0)
         waiter = Waiter()
         ticket.waits(waiter)
-        ticket.goes_on(waiter)
+        ticket.goes_on(waiter, 5.0)
         circuit.settle(ticket, kind, 5.0)
         assert not [item for item in kept_by(circuit) if isinstance(item, Ticket)]
     assert circuit.state is State.OPEN
@@ -960,7 +960,7 @@ def test_a_closed_circuit_does_not_matter_and_an_open_one_does_for_a_minute_more
     assert not circuit.matters(65.0)
     circuit.admit(65.0)
     assert circuit.matters(1e9)
-    circuit.isolate()
+    circuit.isolate(10.0)
     assert circuit.matters(1e9)
 
 

@@ -6,6 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seawall.core.verdict import Kind
+from seawall.policies.circuit.adaptive import AdaptiveFailureCount
+from seawall.policies.circuit.cusum import Cusum
 from seawall.policies.circuit.rules import (
     AllOf,
     AnyOf,
@@ -15,6 +18,7 @@ from seawall.policies.circuit.rules import (
     TripRule,
     as_rule,
 )
+from seawall.policies.circuit.slow_calls import SlowCallRate
 from seawall.policies.circuit.tallies import Tally
 from seawall.policies.circuit.windows import Calls
 
@@ -22,13 +26,14 @@ from seawall.policies.circuit.windows import Calls
 def trips_at(rule, outcomes, gap=0.0):
     """Return the number of the first call, from 1, at which a fresh tally holds."""
     tally = rule.start()
-    for number, failed in enumerate(outcomes, 1):
-        if tally.record(failed, 0.0, number * gap):
+    for number, kind in enumerate(outcomes, 1):
+        if tally.record(kind, 0.0, number * gap):
             return number
     return None
 
 
-GOOD, BAD = False, True
+GOOD, BAD = Kind.SUCCESS, Kind.FAILURE
+KINDS = st.sampled_from([GOOD, BAD])
 
 
 @pytest.mark.parametrize(
@@ -69,62 +74,75 @@ RULES = [
     FailureCount(3, Calls(5)),
     FailureRate(0.4, Calls(6), 3),
     FailureCount(4, 10.0),
+    SlowCallRate(0.5, 1.0, Calls(4)),
+    SlowCallRate(0.5, 1.0, 10.0, 3),
+    Cusum(0.3, 0.7, 20.0),
 ]
+ADAPTIVE = [
+    AdaptiveFailureCount(2, 10.0, minimum_calls=3),
+    AdaptiveFailureCount(2, Calls(5)),
+]
+# Where one rule hears each success, all do: these are without.
+QUIET = [ConsecutiveFailures(2), FailureCount(4, 10.0), Cusum(0.3, 0.7, 20.0), ADAPTIVE[0]]
+QUIET_SUMS = [kind(*rules) for kind in (AnyOf, AllOf) for rules in (RULES + ADAPTIVE, QUIET)]
+# Seconds that a call took.
+DURATIONS = (0.0, 2.0, 0.5, 1.5)
 
 
 @given(
-    chosen=st.lists(st.sampled_from(RULES), min_size=1, max_size=4),
-    outcomes=st.lists(st.booleans(), max_size=40),
+    chosen=st.lists(st.sampled_from(RULES + ADAPTIVE), min_size=1, max_size=4),
+    outcomes=st.lists(KINDS, max_size=40),
     gap=st.sampled_from([0.0, 1.0, 3.0]),
 )
 def test_combinations_hold_where_any_and_where_all_of_their_rules_hold(chosen, outcomes, gap):
     """``|`` is *or* and ``&`` is *and* of what the rules say of the same call."""
     singles = [rule.start() for rule in chosen]
     any_tally, all_tally = AnyOf(*chosen).start(), AllOf(*chosen).start()
-    for number, failed in enumerate(outcomes):
-        answers = [tally.record(failed, 0.0, number * gap) for tally in singles]
-        assert any_tally.record(failed, 0.0, number * gap) == any(answers)
-        assert all_tally.record(failed, 0.0, number * gap) == all(answers)
+    for number, kind in enumerate(outcomes):
+        duration, now = DURATIONS[number % 4], number * gap
+        answers = [tally.record(kind, duration, now) for tally in singles]
+        assert any_tally.record(kind, duration, now) == any(answers)
+        assert all_tally.record(kind, duration, now) == all(answers)
 
 
-@pytest.mark.parametrize("rule", [*RULES, AnyOf(*RULES), AllOf(*RULES)])
-@given(outcomes=st.lists(st.booleans(), max_size=60), gap=st.sampled_from([0.0, 0.1, 4.0]))
+@pytest.mark.parametrize("rule", [*RULES, *ADAPTIVE, *QUIET_SUMS])
+@given(outcomes=st.lists(KINDS, max_size=60), gap=st.sampled_from([0.0, 0.1, 4.0]))
 def test_successes_may_be_handed_over_together(rule, outcomes, gap):
     """Until ``quiet_until`` successes can wait for the next failure, and nothing changes."""
     plain, late = rule.start(), rule.start()
     waiting = 0
-    for number, failed in enumerate(outcomes):
-        now = number * gap
-        holds = plain.record(failed, 0.0, now)
-        if not failed and now < late.quiet_until:
+    for number, kind in enumerate(outcomes):
+        duration, now = DURATIONS[number % 4], number * gap
+        holds = plain.record(kind, duration, now)
+        if kind is GOOD and now < late.quiet_until:
             assert not holds
             waiting += 1
             continue
         if waiting:
             late.add_successes(waiting)
             waiting = 0
-        assert late.record(failed, 0.0, now) == holds
+        assert late.record(kind, duration, now) == holds
         assert late.evidence(now) == plain.evidence(now)
 
 
 @pytest.mark.parametrize("rule", [*RULES, AnyOf(*RULES), AllOf(*RULES)])
-@given(outcomes=st.lists(st.booleans(), max_size=30))
+@given(outcomes=st.lists(KINDS, max_size=30))
 def test_reset_makes_a_tally_as_new(rule, outcomes):
     """After ``reset`` a tally says what a fresh one says."""
     used, fresh = rule.start(), rule.start()
-    for failed in outcomes:
-        used.record(failed, 0.0, 50.0)
+    for kind in outcomes:
+        used.record(kind, 2.0, 50.0)
     used.reset()
     assert used.evidence(50.0) == fresh.evidence(50.0)
-    for failed in reversed(outcomes):
-        assert used.record(failed, 0.0, 60.0) == fresh.record(failed, 0.0, 60.0)
+    for kind in reversed(outcomes):
+        assert used.record(kind, 2.0, 60.0) == fresh.record(kind, 2.0, 60.0)
 
 
 def test_the_evidence_is_that_of_the_rule_that_holds():
     """What tripped is told, not what was counted beside it."""
     tally = (FailureRate(0.5, 60.0, 20) | ConsecutiveFailures(3)).start()
-    for failed in (GOOD, GOOD, BAD, BAD):
-        tally.record(failed, 0.0, 0.0)
+    for kind in (GOOD, GOOD, BAD, BAD):
+        tally.record(kind, 0.0, 0.0)
     assert tally.evidence(0.0) == (2, 4)
     assert tally.record(BAD, 0.0, 0.0)
     assert tally.evidence(0.0) == (3, 3)
@@ -135,7 +153,7 @@ def test_where_several_rules_hold_the_first_tells_the_evidence():
     rules = (FailureCount(2, 60.0), ConsecutiveFailures(2))
     for rule, evidence in ((AnyOf(*rules), (2, 3)), (AnyOf(*reversed(rules)), (2, 2))):
         tally = rule.start()
-        assert [tally.record(failed, 0.0, 0.0) for failed in (GOOD, BAD, BAD)] == [0, 0, 1]
+        assert [tally.record(kind, 0.0, 0.0) for kind in (GOOD, BAD, BAD)] == [0, 0, 1]
         assert tally.evidence(0.0) == evidence
 
 
@@ -192,7 +210,7 @@ def test_quiet_successes_need_add_successes():
     class Half(Tally):
         quiet_until = 10.0
 
-        def record(self, failed, duration, now):
+        def record(self, kind, duration, now):
             return False
 
         def reset(self):
@@ -209,7 +227,7 @@ def test_a_reset_combination_forgets_which_rule_held():
         quiet_until = 1e9
         successes = 0
 
-        def record(self, failed, duration, now):
+        def record(self, kind, duration, now):
             return False
 
         def reset(self):

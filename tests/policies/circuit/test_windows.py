@@ -145,6 +145,108 @@ def test_time_that_goes_back_is_counted_now(back):
     assert (window.calls, window.bad) == (1, 0)
 
 
+# Lengths that give exact times again; the gaps are 256ths of a second.
+@given(
+    lengths=st.tuples(LENGTHS, LENGTHS),
+    calls=st.lists(
+        st.tuples(st.one_of(st.integers(0, 300), st.integers(0, 10**4)), st.booleans()),
+        max_size=80,
+    ),
+    later=st.lists(st.tuples(st.integers(0, 2000), st.booleans()), max_size=20),
+)
+def test_a_window_of_time_takes_over_from_one_of_any_length(lengths, calls, later):
+    """What surely fits is kept, none is invented, and none stays longer than 33/32 of it."""
+    before, after = lengths
+    old, new = TimeWindow(before), TimeWindow(after)
+    now, history = 100.0, []
+    for gap, bad in calls:
+        now += gap / 256
+        old.record(now, bad=bad)
+        history.append((now, bad))
+    counted = (old.calls, old.bad)
+    # Older than the previous window means that it was forgotten there.
+    history = history[len(history) - old.calls :]
+    assert new.take_over(old)
+    assert (old.calls, old.bad) == counted
+    for number, (gap, bad) in enumerate([(0, None), *later]):
+        now += gap / 256
+        new.advance(now)
+        if number:
+            new.record(now, bad=bad)
+            history.append((now, bad))
+        kept = [
+            was_bad
+            for index, (when, was_bad) in enumerate(history)
+            if now - when < after - (before / BUCKETS if index < counted[0] else 0.0)
+        ]
+        maybe = [was_bad for when, was_bad in history if now - when < after * (1 + 1 / BUCKETS)]
+        assert len(kept) <= new.calls <= len(maybe)
+        assert sum(kept) <= new.bad <= sum(maybe)
+
+
+@pytest.mark.parametrize("after", [0.5, 4.0, 31.0, 33.0, 128.0])
+def test_what_was_taken_over_leaves_in_time(after):
+    """A call leaves at 33/32 of the new length, or sooner by no more than 1/32 of the old one."""
+    for age in range(32):
+        old, new = TimeWindow(32.0), TimeWindow(after)
+        old.record(100.0, bad=False)
+        old.record(131.5 - age, bad=True)
+        old.advance(131.5)
+        assert new.take_over(old)
+        for now in [131.5 + quarter / 4 for quarter in range(600)]:
+            new.advance(now)
+            since = now - (131.5 - age)
+            if since < after - 1.0:
+                assert new.bad == 1
+            if since >= after * 33 / 32:
+                assert new.bad == 0
+
+
+@given(length=LENGTHS, calls=CALLS)
+def test_a_window_of_the_same_length_goes_on_exactly(length, calls):
+    """Between windows of one length nothing is lost, and the first is left as it was."""
+    old, new = TimeWindow(length), TimeWindow(length)
+    now = 100.0
+    for number, (gap, bad) in enumerate(calls):
+        if number == len(calls) // 2:
+            assert new.take_over(old)
+        now += gap * length / 64
+        old.record(now, bad=bad)
+        if number >= len(calls) // 2:
+            new.record(now, bad=bad)
+            assert (new.calls, new.bad) == (old.calls, old.bad)
+
+
+@given(
+    sizes=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    calls=st.lists(st.booleans(), max_size=40),
+    later=st.lists(st.booleans(), max_size=30),
+)
+def test_a_window_of_calls_takes_over_the_latest(sizes, calls, later):
+    """Of another window of calls the latest are kept, as many as both windows hold."""
+    old, new = CallWindow(sizes[0]), CallWindow(sizes[1])
+    for bad in calls:
+        old.record(0.0, bad=bad)
+    assert new.take_over(old)
+    history = calls[-sizes[0] :]
+    for bad in [None, *later]:
+        if bad is not None:
+            new.record(0.0, bad=bad)
+            history.append(bad)
+        latest = history[-sizes[1] :]
+        assert (new.calls, new.bad) == (len(latest), sum(latest))
+
+
+@pytest.mark.parametrize(
+    "old,new", [(TimeWindow(9.0), CallWindow(9)), (CallWindow(9), TimeWindow(9.0))]
+)
+def test_a_window_of_another_kind_begins_empty(old, new):
+    """A number of calls says nothing about their age, and a bucket nothing about their order."""
+    old.record(1.0, bad=True)
+    assert not new.take_over(old)
+    assert (new.calls, new.bad) == (0, 0)
+
+
 def test_make_window():
     """A number makes a window of seconds, ``Calls`` one of calls, and no two are the same."""
     assert isinstance(make_window(3), TimeWindow)

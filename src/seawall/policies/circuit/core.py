@@ -1,6 +1,6 @@
 """The circuit: a state machine that takes the time from its caller and never waits."""
 
-# The rules (the numbers are those of the design; 10 and 11 are not here):
+# The rules (the numbers are those of the design):
 #
 #  1. Every admitted call holds one ticket. Settling it a second time does nothing.
 #  2. Every transition begins a new generation, and a ticket of an older one changes nothing.
@@ -18,25 +18,33 @@
 #  8. A refusal says when to come back, in seconds from now; only ISOLATED does not know.
 #  9. ISOLATED refuses all until reset. Shadow is a mode beside the states: the state moves as it
 #     would, and who would be refused is admitted with a ticket that counts for nothing.
+# 10. CLOSED: when an admission finds silence, each call that has been in flight for too long is a
+#     failure, once. A call that waits for a slot, or whose response has begun, is not in flight.
+#     The late success of a stalled call is the one verdict of an older generation that counts: the
+#     next to arrive is the probe. With `end_stalled` the stalled calls are ended too, from the trip
+#     until it closes, but for the oldest.
+# 11. A child is refused while its parent refuses; what is admitted holds a ticket of both, and both
+#     hear the verdict.
 # 12. Every operation costs O(1) on average, and there is no clock.
-#
-# Theory of operation: a healthy circuit hears little but successes, and no success makes a rule
-# trip before `quiet_until` of its tally. Until then they are only counted here, and handed over
-# together when something else happens.
 
 from __future__ import annotations
 
 import random as random_module
-from enum import Enum
-from math import inf, isnan, nan
-from typing import TYPE_CHECKING, Final
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
 
 from seawall.core.checks import check_count, check_number, check_type
 from seawall.core.errors import NO_EVIDENCE, CircuitOpenError, Opening
 from seawall.core.verdict import Kind
+from seawall.policies.circuit.evidence import Evidence
+from seawall.policies.circuit.flight import Flight
 from seawall.policies.circuit.open_time import OpenTime
+from seawall.policies.circuit.places import Places
 from seawall.policies.circuit.rules import as_rule
+from seawall.policies.circuit.silence import Silence
+from seawall.policies.circuit.state import TRANSITIONS, State, Transition, Trigger
 from seawall.policies.circuit.ticket import Ticket
+from seawall.policies.circuit.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,58 +52,24 @@ if TYPE_CHECKING:
     from seawall.policies.circuit.rules import TripRule
     from seawall.policies.circuit.ticket import Waiter
 
-__all__ = ["TRANSITIONS", "Circuit", "State", "Ticket", "Trigger"]
-
-
-class State(Enum):
-    """What a circuit does with the next call."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-    ISOLATED = "isolated"
-
-
-class Trigger(Enum):
-    """What makes a circuit change its state; the values are the labels of the diagram."""
-
-    EVIDENCE = "the trip rule holds"
-    ARRIVAL = "a call arrives after the open time"
-    RECOVERED = "close_after probes in a row succeeded"
-    RELAPSED = "a probe failed"
-    TRIP = "trip()"
-    RESET = "reset()"
-    ISOLATE = "isolate()"
-
-
-TRANSITIONS: Final[dict[tuple[State, Trigger], State]] = {
-    (State.CLOSED, Trigger.EVIDENCE): State.OPEN,
-    (State.CLOSED, Trigger.TRIP): State.OPEN,
-    (State.CLOSED, Trigger.RESET): State.CLOSED,
-    (State.CLOSED, Trigger.ISOLATE): State.ISOLATED,
-    (State.OPEN, Trigger.ARRIVAL): State.HALF_OPEN,
-    (State.OPEN, Trigger.TRIP): State.OPEN,
-    (State.OPEN, Trigger.RESET): State.CLOSED,
-    (State.OPEN, Trigger.ISOLATE): State.ISOLATED,
-    (State.HALF_OPEN, Trigger.RECOVERED): State.CLOSED,
-    (State.HALF_OPEN, Trigger.RELAPSED): State.OPEN,
-    (State.HALF_OPEN, Trigger.TRIP): State.OPEN,
-    (State.HALF_OPEN, Trigger.RESET): State.CLOSED,
-    (State.HALF_OPEN, Trigger.ISOLATE): State.ISOLATED,
-    (State.ISOLATED, Trigger.RESET): State.CLOSED,
-}
+__all__ = ["TRANSITIONS", "Circuit", "State", "Ticket", "Transition", "Trigger"]
 
 _new = BaseException.__new__
 _CLOSED, _OPEN, _HALF_OPEN, _ISOLATED = State
 _SUCCESS, _FAILURE, _NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
 
-# Generations that no ticket and no circuit has.
-_SPENT: Final = -1
+# Generations that no circuit has: of tickets that would have been refused, and of no ticket.
+_SHADOWED: Final = -1
 _NONE: Final = -2
 
-_DEFAULT_LEASE: Final = 30.0
+_LONGEST_LEASE: Final = 30.0
 # Seconds after its open time for which an open circuit is worth remembering.
 _MEMORY: Final = 60.0
+
+# What reconfigure() may change beside the trip rule and the open times.
+_PLAIN: Final = ("probes", "close_after", "probe_lease", "count_retries", "end_stalled")
+
+_NOT_THERE: Final[Any] = object()
 
 
 class Circuit:
@@ -114,21 +88,35 @@ class Circuit:
             at least as long as it was last open, it starts anew. Default: no doubling.
         probes: how many calls at a time may try whether the dependency is back. Default 1.
         close_after: successes of probes in a row that close the circuit. Default 1.
-        probe_lease: seconds after which an unsettled probe makes room for the next. Default 30 s.
+        probe_lease: seconds after which an unsettled probe makes room for the next. Default: the
+            time after which a call is stalled, at most 30 s.
         count_retries: count all attempts instead of the first of each call. Default ``False``.
+        stalls: whether calls that are in flight for too long, while nothing is answered, are
+            failures. Default ``True``.
+        end_stalled: whether to end them too, by ``on_stalled``, when that trips the circuit.
+            Default ``False``.
+        parent: a circuit that refuses the calls of this one while it is open, and that hears the
+            verdicts on all of them. Default ``None``.
         shadow: refuse nothing, only count in ``would_refuse``. Default ``False``.
         random: where jitter comes from: a function that returns 0.0 to 1.0.
 
     Attributes:
-        rule: the rule that ``trip`` stands for.
         owner: what refusals name as their policy.
         name: what refusals name as its name.
         generation: number of the current generation; every transition raises it.
+        since: when the present state began; ``-inf`` if it never changed.
         opening: what is known of the latest opening; ``None`` before the first.
-        would_refuse: how many calls the shadow mode let pass that would have been refused.
+        failures: calls that failed, in all states; stalled ones not before they end.
+        neutral: calls that ended without being evidence.
+        rejected: calls that were refused.
+        would_refuse: calls that the shadow mode let pass and that would have been refused.
+        would_refuse_succeeded: how many of those succeeded.
         waiting: what admitted calls wait with, each with the ticket of its call.
-        on_change: if set, it is called as ``on_change(before, after)`` after each transition,
-            before anything that waits is refused. It must not raise.
+        on_change: if set, it is called with a :class:`Transition` at the end of each transition. It
+            must not raise.
+        on_room: if set, it is called where a call may be admitted now without a transition. It must
+            not raise.
+        on_stalled: if set, it is called with each ticket whose call is to be ended.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -137,32 +125,40 @@ class Circuit:
 
     __slots__ = (
         "_closed_generation",
-        "_closed_since",
-        "_gaps",
-        "_last_admission",
-        "_lease",
-        "_mean_gap",
+        "_evidence",
+        "_flight",
+        "_heard",
         "_open_time",
         "_open_until",
         "_places",
-        "_quiet_until",
+        "_row",
+        "_sent",
+        "_silence",
+        "_silenced",
         "_state",
-        "_successes",
-        "_tally",
-        "_usual_gap",
+        "_traffic",
         "close_after",
         "count_retries",
+        "end_stalled",
+        "failures",
         "generation",
         "name",
+        "neutral",
         "on_change",
+        "on_room",
+        "on_stalled",
         "opening",
         "owner",
+        "parent",
         "probe_lease",
         "probes",
-        "rule",
+        "rejected",
         "shadow",
+        "since",
+        "stalls",
         "waiting",
         "would_refuse",
+        "would_refuse_succeeded",
     )
 
     def __init__(
@@ -175,46 +171,64 @@ class Circuit:
         close_after: int = 1,
         probe_lease: float | None = None,
         count_retries: bool = False,
+        stalls: bool = True,
+        end_stalled: bool = False,
+        parent: Circuit | None = None,
         shadow: bool = False,
         random: Callable[[], float] = random_module.random,
     ) -> None:
-        self.rule = as_rule(trip)
-        self._open_time = OpenTime(open_for, max_open_for, random)
+        self._evidence = Evidence(as_rule(trip))
+        self._open_time: OpenTime = OpenTime(open_for, max_open_for, random)
         check_count("probes", probes, at_least=1)
         check_count("close_after", close_after, at_least=1)
         check_number("probe_lease", probe_lease, above=0, optional=True)
         check_type("count_retries", count_retries, bool, "True or False")
+        check_type("stalls", stalls, bool, "True or False")
+        check_type("end_stalled", end_stalled, bool, "True or False")
+        check_type("parent", parent, Circuit, "a Circuit or None", optional=True)
         check_type("shadow", shadow, bool, "True or False")
+        if end_stalled and not stalls:
+            raise ValueError("end_stalled=True needs stalls=True: no other call is ever stalled")
         self.probes = probes
         self.close_after = close_after
         self.probe_lease = probe_lease
         self.count_retries = count_retries
+        self.stalls = stalls
+        self.end_stalled = end_stalled
+        self.parent = parent
         self.shadow = shadow
 
         self.owner: object = None
         self.name: str | None = None
         self.generation = 0
+        self.since = -inf
         self.opening: Opening | None = None
-        self.would_refuse = 0
+        self.failures = self.neutral = self.rejected = 0
+        self.would_refuse = self.would_refuse_succeeded = 0
         self.waiting: dict[Waiter, Ticket] = {}
-        self.on_change: Callable[[State, State], object] | None = None
+        self.on_change: Callable[[Transition], object] | None = None
+        self.on_room: Callable[[], object] | None = None
+        self.on_stalled: Callable[[Ticket], object] | None = None
         self._state = _CLOSED
         # The generation whose successes need only be counted; no generation unless CLOSED.
         self._closed_generation = 0
-        self._closed_since = -inf
-        # CLOSED: successes not yet handed to the tally. HALF_OPEN: those in a row.
-        self._successes = 0
-        self._tally = self.rule.start()
-        self._quiet_until = self._tally.quiet_until
-        self._open_until = -inf
-        # Tickets of probes with the end of their lease, the earliest first.
-        self._places: dict[Ticket, float] = {}
-        self._lease = _DEFAULT_LEASE if self.probe_lease is None else self.probe_lease
-        # Longest gap that needs no care in learning the rate; None if it is not learned at all.
-        self._usual_gap = -inf if open_for is None else None
-        self._last_admission = nan
-        self._mean_gap = 0.0
-        self._gaps = 0
+        # Successes of probes in a row.
+        self._row = 0
+        # Successes that did not come by way of the quiet ones.
+        self._heard = 0
+        self._open_until: float = -inf
+        self._flight = Flight()
+        self._sent = self._flight.sent
+        self._silence = Silence(enabled=stalls)
+        # The generation that began when silence tripped the circuit, until it closes.
+        self._silenced = _NONE
+        self._places = Places()
+        self._traffic: Traffic | None = None if open_for is not None else Traffic()
+
+    @property
+    def rule(self) -> TripRule:
+        """The rule that ``trip`` stands for."""
+        return self._evidence.rule
 
     @property
     def open_for(self) -> float | None:
@@ -231,6 +245,22 @@ class Circuit:
         """The state; OPEN is left only when a probe is admitted."""
         return self._state
 
+    @property
+    def successes(self) -> int:
+        """Calls that succeeded, in all states."""
+        return self._heard + self._evidence.handed_over + self._evidence.quiet
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are admitted and not settled."""
+        return len(self._flight)
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds in flight from which on a call is stalled in silence; ``None`` if unknown."""
+        patience = self._silence.patience
+        return None if patience == inf else patience
+
     def admit(self, now: float, first: bool = True) -> Ticket:  # noqa: FBT001, FBT002 - hot path
         """Admit a call and return its ticket, which must be settled whatever happens.
 
@@ -239,26 +269,32 @@ class Circuit:
             first: whether this is the first attempt of the call.
 
         Raises:
-            CircuitOpenError: the call is refused.
+            CircuitOpenError: the call is refused, by this circuit or by its parent.
         """
+        silence = self._silence
+        sent = self._sent
+        if sent and now - silence.youngest > silence.patience:
+            self._find_stalled(now)
+        above = None if self.parent is None else self._admit_above(self.parent, now, first)
         probe = False
         if self._state is _CLOSED:
             generation = self.generation
-            longest = self._usual_gap
-            if longest is not None:
-                gap = now - self._last_admission
-                self._last_admission = now
-                if gap <= longest:
-                    mean = self._mean_gap
-                    self._mean_gap = mean + (gap - mean) * 0.015625
+            traffic = self._traffic
+            if traffic is not None:
+                gap = now - traffic.last
+                traffic.last = now
+                if gap <= traffic.usual:
+                    traffic.mean_gap += (gap - traffic.mean_gap) * 0.015625
                 else:
-                    self._learn_gap(gap)
+                    traffic.learn(gap)
         elif self._takes_probe(now):
             generation, probe = self.generation, True
         elif self.shadow:
             self.would_refuse += 1
-            generation = _SPENT
+            generation = _SHADOWED
         else:
+            if self.parent is not None and above is not None:
+                self.parent.settle(above, _NEUTRAL, now)
             raise self.refusal(now)
         ticket = Ticket()
         ticket.circuit = self
@@ -266,9 +302,14 @@ class Circuit:
         ticket.start = now
         ticket.probe = probe
         ticket.first = first
+        ticket.above = above
         ticket.outer = None
+        sent[ticket] = None
         if probe:
-            self._places[ticket] = now + self._lease
+            lease = self.probe_lease
+            if lease is None:
+                lease = min(silence.patience, _LONGEST_LEASE)
+            self._places[ticket] = now + lease
         return ticket
 
     def settle(self, ticket: Ticket, kind: Kind, now: float, cause: str | None = None) -> None:
@@ -280,27 +321,63 @@ class Circuit:
             now: the time.
             cause: type name of the error, if the call failed with one.
         """
-        if (
-            kind is _SUCCESS
-            and ticket.generation == self._closed_generation
-            and now < self._quiet_until
-            and ticket.first
-        ):
-            ticket.generation = _SPENT
-            self._successes += 1
+        try:
+            del self._sent[ticket]
+        except KeyError:
+            self._settle_apart(ticket, kind, now, cause)
             return
-        generation, ticket.generation = ticket.generation, _SPENT
-        if generation != self.generation:
+        if ticket.above is not None:
+            ticket.above.circuit.settle(ticket.above, kind, now, cause)
+        if kind is _SUCCESS:
+            start = ticket.start
+            silence = self._silence
+            lag = now - silence.youngest
+            if lag > silence.usual_lag:
+                self._answer(ticket, lag, now)
+            elif start > silence.youngest:
+                silence.youngest = start
+            evidence = self._evidence
+            if (
+                ticket.generation == self._closed_generation
+                and now < evidence.quiet_until
+                and ticket.first
+            ):
+                evidence.quiet += 1
+                return
+        self._settle(ticket, kind, now - ticket.start, now, cause)
+
+    def pause(self, ticket: Ticket, waiter: Waiter) -> None:
+        """Hear that a call waits for its turn: it is not in flight, and a trip refuses it."""
+        self.waiting[waiter] = ticket
+        self._flight.pause(ticket)
+
+    def resume(self, ticket: Ticket, waiter: Waiter, now: float) -> None:
+        """Hear that a call goes on: its time in flight begins now."""
+        self.waiting.pop(waiter, None)
+        self._flight.resume(ticket, now)
+
+    def begin(self, ticket: Ticket, now: float, *, answered: bool = True) -> None:
+        """Hear that a response has begun: the call is in flight no longer, but not settled.
+
+        Args:
+            ticket: the ticket of the call.
+            now: the time.
+            answered: whether what has begun looks like a success.
+        """
+        flight = self._flight
+        if ticket in flight.sent:
+            del flight.sent[ticket]
+            if answered:
+                self._answer(ticket, now - self._silence.youngest, now)
+        elif ticket in flight.stalled:
+            del flight.stalled[ticket]
+            if answered:
+                self._answer_late(ticket, now)
+        else:
             return
-        if self._state is _HALF_OPEN:
-            self._settle_probe(ticket, kind, now, cause)
-        elif kind is not _NEUTRAL and (ticket.first or self.count_retries):
-            self._hand_over_successes()
-            duration = max(0.0, now - ticket.start)
-            tripped = self._tally.record(kind is _FAILURE, duration, now)
-            self._quiet_until = self._tally.quiet_until
-            if tripped:
-                self._move(Trigger.EVIDENCE, now, Opening(*self._tally.evidence(now), cause))
+        flight.apart[ticket] = now - ticket.start
+        if ticket.above is not None:
+            ticket.above.circuit.begin(ticket.above, now, answered=answered)
 
     def trip(self, now: float) -> None:
         """Open now, for the whole open time. An isolated circuit stays isolated."""
@@ -311,42 +388,78 @@ class Circuit:
         self._open_time.forget()
         self._move(Trigger.RESET, now)
 
-    def isolate(self) -> None:
+    def isolate(self, now: float) -> None:
         """Refuse all calls until :meth:`reset`."""
-        self._move(Trigger.ISOLATE, 0.0, NO_EVIDENCE)
+        self._move(Trigger.ISOLATE, now, NO_EVIDENCE)
+
+    def reconfigure(self, **changes: Any) -> None:
+        """Change arguments of the constructor, all or none; the state and the evidence are kept.
+
+        What a new trip rule can use of what the last one counted, it takes over. An open circuit
+        stays open for as long as it was going to.
+
+        Args:
+            changes: any arguments of the constructor but ``parent``, ``shadow`` and ``random``.
+
+        Raises:
+            TypeError: an argument is of the wrong type, or there is none of that name.
+            ValueError: an argument is out of range.
+        """
+        settings: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
+        settings |= {
+            "trip": self.rule,
+            "open_for": self.open_for,
+            "max_open_for": self.max_open_for,
+            "stalls": self.stalls,
+        }
+        unknown = sorted(changes.keys() - settings.keys())
+        if unknown:
+            known = ", ".join(sorted(settings))
+            raise TypeError(f"reconfigure() takes {known}, not {', '.join(unknown)}")
+        if changes.get("stalls") is False:
+            settings["end_stalled"] = False
+        # What is refused is refused here, before anything has changed.
+        other = Circuit(**(settings | changes), random=self._open_time.random)
+        for name in _PLAIN:
+            setattr(self, name, getattr(other, name))
+        self._open_time = other._open_time.take_over(self._open_time)
+        if (other._traffic is None) is not (self._traffic is None):
+            self._traffic = other._traffic
+        if other.stalls is not self.stalls:
+            self.stalls = other.stalls
+            self._silence.enable(other.stalls)
+        if other.rule != self.rule:
+            self._evidence.change_rule(other.rule)
 
     def retry_after(self, now: float) -> float | None:
         """Return the seconds, never below 0, until a call may be admitted; ``None`` if isolated."""
-        state = self._state
-        if state is _ISOLATED:
-            return None
-        if state is _OPEN:
-            return max(0.0, self._open_until - now)
-        if state is _HALF_OPEN and len(self._places) >= self.probes:
-            return max(0.0, next(iter(self._places.values())) - now)
-        return 0.0
+        own = self._retry_after(now)
+        if self.parent is None or own is None:
+            return own
+        above = self.parent.retry_after(now)
+        return None if above is None else max(own, above)
 
     def refuses(self, now: float) -> bool:
         """Say whether a call that comes now would be refused; asking changes nothing."""
-        state = self._state
-        if state is _CLOSED or self.shadow:
-            return False
-        if state is _OPEN:
-            return now < self._open_until
-        if state is _ISOLATED:
+        if self.parent is not None and self.parent.refuses(now):
             return True
-        places = self._places
-        return len(places) >= self.probes and now < next(iter(places.values()))
+        return self._refuses_alone(now)
 
     def refusal(self, now: float, key: object = None) -> CircuitOpenError:
-        """Return a new error that tells why a call is refused now, with the key of that call."""
+        """Return a new error that tells why a call is refused now, with the key of that call.
+
+        The call counts as rejected. Where only the parent refuses, the error is the parent's.
+        """
+        state = self._state
+        if state is _CLOSED and self.parent is not None:
+            return self.parent.refusal(now, key)
+        self.rejected += 1
         # Written out, without the constructor: a refusal must cost little.
         error: CircuitOpenError = _new(CircuitOpenError)
-        state = self._state
         error.state = state._value_
         error.opening = self.opening or NO_EVIDENCE
         wait = self._open_until - now
-        error.retry_after = wait if wait > 0.0 and state is _OPEN else self.retry_after(now)
+        error.retry_after = wait if wait > 0.0 and state is _OPEN else self._retry_after(now)
         error.policy = self.owner
         error.name = self.name
         error.key = key
@@ -354,9 +467,7 @@ class Circuit:
 
     def evidence(self, now: float) -> tuple[int, int]:
         """Return the failures, and the calls among which they were, of the closed period."""
-        if self._state is _CLOSED:
-            self._hand_over_successes()
-        return self._tally.evidence(now)
+        return self._evidence.read(now)
 
     def matters(self, now: float) -> bool:
         """Say whether forgetting the circuit would lose something.
@@ -377,82 +488,179 @@ class Circuit:
         if self._state is _CLOSED:
             self._closed_generation = self.generation
         self.waiting.clear()
+        self._flight.clear()
         self._places.clear()
+        self._silence.shift(delta)
         self._open_until += delta
-        self._closed_since += delta
-        self._last_admission += delta
-        self._tally.shift(delta)
-        self._quiet_until += delta
+        self.since += delta
+        if self._traffic is not None:
+            self._traffic.shift(delta)
+        self._evidence.shift(delta)
 
-    def _learn_gap(self, gap: float) -> None:
-        # A bias-corrected EWMA: the plain mean of the first 64 gaps, then with a gain of 1/64.
-        if isnan(gap):
-            return
-        self._gaps = count = min(self._gaps + 1, 64)
-        self._mean_gap += (min(max(gap, 0.0), 10.0) - self._mean_gap) / count
-        if count == 64:
-            self._usual_gap = 10.0
+    def _admit_above(self, parent: Circuit, now: float, first: bool) -> Ticket:  # noqa: FBT001
+        # Not before it is clear that this circuit lets the call pass: a place of the parent's
+        # probes must not be taken for a call that is refused here.
+        if self._refuses_alone(now):
+            raise self.refusal(now)
+        return parent.admit(now, first)
+
+    def _refuses_alone(self, now: float) -> bool:
+        state = self._state
+        if state is _CLOSED or self.shadow:
+            return False
+        if state is _OPEN:
+            return now < self._open_until
+        if state is _ISOLATED:
+            return True
+        return self._places.wait(self.probes, now) > 0.0
+
+    def _retry_after(self, now: float) -> float | None:
+        state = self._state
+        if state is _ISOLATED:
+            return None
+        if state is _OPEN:
+            return max(0.0, self._open_until - now)
+        return self._places.wait(self.probes, now) if state is _HALF_OPEN else 0.0
 
     def _takes_probe(self, now: float) -> bool:
         if self._state is _OPEN and now >= self._open_until:
             self._move(Trigger.ARRIVAL, now)
-        if self._state is not _HALF_OPEN:
-            return False
-        places = self._places
-        while places:
-            oldest = next(iter(places))
-            if now < places[oldest]:
-                break
-            del places[oldest]
-        return len(places) < self.probes
+        return self._state is _HALF_OPEN and self._places.has_room(self.probes, now)
+
+    def _settle_apart(self, ticket: Ticket, kind: Kind, now: float, cause: str | None) -> None:
+        """Settle a ticket that is not in flight, if it is unsettled at all."""
+        flight = self._flight
+        stalled = ticket in flight.stalled
+        if not stalled and ticket not in flight.apart:
+            return
+        took: float | None = None
+        if stalled:
+            del flight.stalled[ticket]
+        else:
+            took = flight.apart.pop(ticket)
+        if ticket.above is not None:
+            ticket.above.circuit.settle(ticket.above, kind, now, cause)
+        if stalled and kind is _SUCCESS:
+            self._answer_late(ticket, now)
+        if stalled and self._state is _CLOSED:
+            # It has been a failure already.
+            self._count(kind)
+            return
+        duration = now - ticket.start if took is None else took
+        self._settle(ticket, kind, duration, now, cause)
+
+    def _settle(
+        self, ticket: Ticket, kind: Kind, duration: float, now: float, cause: str | None
+    ) -> None:
+        self._count(kind)
+        generation = ticket.generation
+        if generation != self.generation:
+            if generation == _SHADOWED and kind is _SUCCESS:
+                self.would_refuse_succeeded += 1
+        elif self._state is _HALF_OPEN:
+            self._settle_probe(ticket, kind, now, cause)
+        elif kind is not _NEUTRAL and (ticket.first or self.count_retries):
+            self._record(kind, duration, now, cause)
 
     def _settle_probe(self, ticket: Ticket, kind: Kind, now: float, cause: str | None) -> None:
-        self._places.pop(ticket, None)
+        self._places.free(ticket)
         if kind is _SUCCESS:
-            self._successes += 1
-            if self._successes >= self.close_after:
+            self._row += 1
+            if self._row >= self.close_after:
                 self._move(Trigger.RECOVERED, now)
         elif kind is _FAILURE:
-            self._move(Trigger.RELAPSED, now, Opening(1, self._successes + 1, cause))
+            self._move(Trigger.RELAPSED, now, Opening(1, self._row + 1, cause))
+        if self.on_room is not None:
+            self.on_room()
 
-    def _hand_over_successes(self) -> None:
-        if self._successes:
-            self._tally.add_successes(self._successes)
-            self._successes = 0
+    def _record(self, kind: Kind, duration: float, now: float, cause: str | None) -> None:
+        if self._evidence.record(kind, duration, now):
+            self._move(Trigger.EVIDENCE, now, Opening(*self._evidence.read(now), cause))
+
+    def _count(self, kind: Kind) -> None:
+        if kind is _SUCCESS:
+            self._heard += 1
+        elif kind is _FAILURE:
+            self.failures += 1
+        else:
+            self.neutral += 1
+
+    def _answer(self, ticket: Ticket, lag: float, now: float) -> None:
+        """Learn from an answer how long answers take."""
+        silence = self._silence
+        if lag > silence.patience and now - ticket.start > silence.patience:
+            # Stalled, though no arrival has found it so.
+            self._answer_late(ticket, now)
+        elif ticket.start > silence.youngest:
+            silence.learn(lag)
+            silence.youngest = ticket.start
+
+    def _answer_late(self, ticket: Ticket, now: float) -> None:
+        """Take the late success of a stalled call for a sign of life: the next call may probe."""
+        silence = self._silence
+        silence.learn_stall(now - ticket.start)
+        silence.youngest = max(silence.youngest, ticket.start)
+        if self._state is _OPEN:
+            self._open_until = min(self._open_until, now)
+        else:
+            self._places.free_one(self.probes, ticket)
+        if self.on_room is not None:
+            self.on_room()
+
+    def _find_stalled(self, now: float) -> None:
+        """In silence, count what has been in flight for too long; end it, where that is asked."""
+        flight = self._flight
+        found = flight.find_stalled(now - self._silence.patience)
+        for ticket in found:
+            is_evidence = ticket.first or self.count_retries
+            if self._state is _CLOSED and ticket.generation == self.generation and is_evidence:
+                self._record(_FAILURE, now - ticket.start, now, "stalled")
+                self._silenced = _NONE if self._state is _CLOSED else self.generation
+        if self.end_stalled and self.on_stalled is not None and self._silenced != _NONE:
+            # Those that were found before the trip too, if it was now. The oldest is left alone:
+            # its answer would be the first sign of life.
+            tripped = self.since == now
+            sentinel = next(iter(flight.stalled), None)
+            for ticket in list(flight.stalled) if tripped else found:
+                if ticket is not sentinel and 0 <= ticket.generation < self._silenced:
+                    self.on_stalled(ticket)
 
     def _move(self, trigger: Trigger, now: float, opening: Opening | None = None) -> None:
         before = self._state
         after = TRANSITIONS.get((before, trigger))
         if after is None:
             return
+        lasted, self.since = now - self.since, now
         self._state = after
         self.generation += 1
         self._closed_generation = self.generation if after is _CLOSED else _NONE
-        self._successes = 0
+        self._row = 0
         self._places.clear()
+        open_for: float | None = None
         if after is _CLOSED:
-            self._tally.reset()
-            self._quiet_until = self._tally.quiet_until
-            self._closed_since = now
-            # The gap across the outage says nothing about the traffic.
-            self._last_admission = nan
+            self._evidence.forget()
+            self._silenced = _NONE
+            if self._traffic is not None:
+                self._traffic.pause()
         elif after is _OPEN:
-            again = before is not _CLOSED or now - self._closed_since < self._open_time.last
-            self._open_until = now + self._open_time.draw(self._mean_gap, again=again)
+            again = before is not _CLOSED or lasted < self._open_time.last
+            mean_gap = 0.0 if self._traffic is None else self._traffic.mean_gap
+            open_for = self._open_time.draw(mean_gap, again=again)
+            self._open_until = now + open_for
         if opening is not None:
             self.opening = opening
-        if self.on_change is not None:
-            self.on_change(before, after)
-        if opening is not None:
             self._refuse_waiting(now)
+        if self.on_change is not None:
+            self.on_change(Transition(before, after, trigger, now, lasted, opening, open_for))
 
     def _refuse_waiting(self, now: float) -> None:
         if not self.waiting:
             return
-        waiters = list(self.waiting)
+        waiting = dict(self.waiting)
         self.waiting.clear()
-        if self.shadow:
-            self.would_refuse += len(waiters)
-            return
-        for waiter in waiters:
-            waiter.refuse(self.refusal(now))
+        for waiter, ticket in waiting.items():
+            if self.shadow:
+                self.would_refuse += 1
+                ticket.generation = _SHADOWED
+            else:
+                waiter.refuse(self.refusal(now))

@@ -21,13 +21,16 @@ class OpenTime:
 
     Attributes:
         last: the latest open time in seconds; 0.0 if there was none.
+        fixed: as given.
+        longest: as given.
+        random: as given.
 
     Raises:
         TypeError: an argument is of the wrong type.
         ValueError: an argument is out of range.
     """
 
-    __slots__ = ("_base", "_random", "fixed", "last", "longest")
+    __slots__ = ("_base", "fixed", "last", "longest", "random")
 
     def __init__(
         self, fixed: float | None, longest: float | None, random: Callable[[], float]
@@ -40,9 +43,14 @@ class OpenTime:
             raise TypeError(f"random must be a function that returns 0.0 to 1.0, not {random!r}")
         self.fixed = fixed
         self.longest = longest
-        self._random = random
+        self.random = random
         self._base = 0.0
         self.last = 0.0
+
+    def take_over(self, other: OpenTime) -> OpenTime:
+        """Go on where another one has come to; return this one."""
+        self._base, self.last = other._base, other.last
+        return self
 
     def forget(self) -> None:
         """Begin anew: the next opening is no re-opening."""
@@ -66,5 +74,5 @@ class OpenTime:
             self._base = min(max(20.0 * mean_gap, 1.0), 30.0, longest)
         # The range ends at the cap and is not cut off there: jitter is needed most at the cap.
         low, high = 0.75 * self._base, min(1.25 * self._base, longest)
-        self.last = low + (high - low) * self._random()
+        self.last = low + (high - low) * self.random()
         return self.last

@@ -1,44 +1,32 @@
-"""When a circuit trips: rules, which are only specifications, and their tallies, which count.
+"""The rules about failures, and what the ``trip`` argument of a circuit means.
 
-A rule may be shared by any number of circuits, because it counts nothing itself: each circuit asks
-it for a fresh :class:`~seawall.policies.circuit.tallies.Tally`.
-
-The rules here are about failures, and only a failure can make them trip: a success is no reason to
-cut a dependency off, even where it completes the minimum of calls.
+Only a failure can make these rules trip: a success is no reason to cut a dependency off, even where
+it completes the minimum of calls.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from seawall.core.checks import check_count, check_number
-from seawall.policies.circuit.tallies import AllTally, AnyTally, CountTally, RateTally, StreakTally
+from seawall.policies.circuit.tallies import CountTally, RateTally, StreakTally
+from seawall.policies.circuit.trip_rule import AllOf, AnyOf, TripRule
 from seawall.policies.circuit.windows import Calls, check_window, make_window
 
 if TYPE_CHECKING:
     from seawall.policies.circuit.tallies import Tally
 
-
-class TripRule(ABC):
-    """When a circuit trips. Combine rules with ``|`` (any of them) and ``&`` (all at once)."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def start(self) -> Tally:
-        """Return a fresh tally for one circuit."""
-
-    def __or__(self, other: TripRule) -> TripRule:
-        return AnyOf(self, other) if _is_rule(other) else NotImplemented
-
-    def __and__(self, other: TripRule) -> TripRule:
-        return AllOf(self, other) if _is_rule(other) else NotImplemented
-
-
-def _is_rule(value: object) -> bool:
-    return isinstance(value, TripRule)
+__all__ = [
+    "DEFAULT_RULE",
+    "AllOf",
+    "AnyOf",
+    "ConsecutiveFailures",
+    "FailureCount",
+    "FailureRate",
+    "TripRule",
+    "as_rule",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,78 +112,7 @@ class FailureRate(TripRule):
         return RateTally(self.ratio, minimum, make_window(self.window))
 
 
-class AnyOf(TripRule):
-    """Trip when at least one of several rules holds. ``rule | rule`` makes one.
-
-    Attributes:
-        rules: the rules; one that is an ``AnyOf`` itself is replaced by its own rules.
-
-    Raises:
-        TypeError: an argument is not a rule.
-        ValueError: none is given.
-    """
-
-    __slots__ = ("rules",)
-
-    def __init__(self, *rules: TripRule) -> None:
-        self.rules = _flatten(AnyOf, rules)
-
-    def start(self) -> Tally:
-        """Return a fresh tally for one circuit."""
-        return AnyTally(tuple([rule.start() for rule in self.rules]))
-
-    def __repr__(self) -> str:
-        return " | ".join(map(repr, self.rules))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, AnyOf) and other.rules == self.rules
-
-    def __hash__(self) -> int:
-        return hash((AnyOf, self.rules))
-
-
-class AllOf(TripRule):
-    """Trip when all of several rules hold at the same call. ``rule & rule`` makes one.
-
-    Attributes:
-        rules: the rules; one that is an ``AllOf`` itself is replaced by its own rules.
-
-    Raises:
-        TypeError: an argument is not a rule.
-        ValueError: none is given.
-    """
-
-    __slots__ = ("rules",)
-
-    def __init__(self, *rules: TripRule) -> None:
-        self.rules = _flatten(AllOf, rules)
-
-    def start(self) -> Tally:
-        """Return a fresh tally for one circuit."""
-        return AllTally(tuple([rule.start() for rule in self.rules]))
-
-    def __repr__(self) -> str:
-        return " & ".join(f"({r!r})" if isinstance(r, AnyOf) else repr(r) for r in self.rules)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, AllOf) and other.rules == self.rules
-
-    def __hash__(self) -> int:
-        return hash((AllOf, self.rules))
-
-
-def _flatten(kind: type[AnyOf | AllOf], rules: tuple[TripRule, ...]) -> tuple[TripRule, ...]:
-    if not rules:
-        raise ValueError(f"{kind.__name__} needs at least one rule")
-    flat: list[TripRule] = []
-    for rule in rules:
-        if not _is_rule(rule):
-            raise TypeError(f"{kind.__name__} takes rules, not {rule!r}")
-        flat.extend(rule.rules if isinstance(rule, kind) else (rule,))
-    return tuple(flat)
-
-
-DEFAULT_RULE = FailureRate(0.5, window=30.0, minimum_calls=20) | ConsecutiveFailures(8)
+DEFAULT_RULE: Final = FailureRate(0.5, window=30.0, minimum_calls=20) | ConsecutiveFailures(8)
 
 
 def as_rule(trip: object) -> TripRule:

@@ -1,26 +1,35 @@
 """Tallies: what the trip rules count, each for one circuit."""
 
-# ruff: noqa: D102, FBT001 - Tally says what its methods do; `failed` is a fact, not an option
+# ruff: noqa: D102 - Tally says what its methods do
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from seawall.core.verdict import Kind
 
 if TYPE_CHECKING:
     from seawall.policies.circuit.windows import Window
+
+_FAILURE: Final = Kind.FAILURE
 
 
 class Tally(ABC):
     """The counts of one circuit by one rule.
 
-    A rule of your own has a tally with :meth:`record` and :meth:`reset`; the rest is optional.
+    A rule of your own (:class:`TripRule` shows one) has a tally with :meth:`record` and
+    :meth:`reset`. It should have :meth:`evidence` too, which is what snapshots and
+    ``CircuitOpenError`` tell; by default they tell of 0 failures among 0 calls. The rest is
+    optional. No method may wait or raise, and none is told the time otherwise than by ``now``,
+    in seconds of a monotonic clock.
 
     Attributes:
         quiet_until: a time until which no success can make the rule trip. Until then the circuit
             only counts the successes, and hands them over with :meth:`add_successes` before it
-            calls anything else. By default each one is recorded.
+            calls anything else. It is read again after each other call. By default each success
+            is recorded.
     """
 
     __slots__ = ()
@@ -31,13 +40,14 @@ class Tally(ABC):
         return -inf
 
     @abstractmethod
-    def record(self, failed: bool, duration: float, now: float) -> bool:
-        """Count one call that ended, and say whether the rule holds now.
+    def record(self, kind: Kind, duration: float, now: float) -> bool:
+        """Count one call that ended, and say whether the rule holds now, so that the circuit trips.
 
         Args:
-            failed: whether it failed.
-            duration: how many seconds it took; never negative.
-            now: when it ended, in seconds of a monotonic clock.
+            kind: ``Kind.SUCCESS`` or ``Kind.FAILURE``; nothing else is evidence.
+            duration: how many seconds it was in flight: without the time that it waited for a slot
+                or a turn, and only until its response began; never negative.
+            now: when it ended.
         """
 
     @abstractmethod
@@ -51,9 +61,34 @@ class Tally(ABC):
     def shift(self, delta: float) -> None:  # noqa: B027 - for those that keep times
         """Move all times along by ``delta`` seconds, as the clock does between two event loops."""
 
-    def evidence(self, now: float) -> tuple[int, int]:  # noqa: ARG002 - for those with a window
+    def evidence(self, now: float) -> tuple[int, int]:  # noqa: ARG002 - for those that count them
         """Return the failures, and the calls among which they were, that the rule goes by."""
         return 0, 0
+
+    def carry_over(self, previous: Tally) -> None:
+        """Take over what the tally of an earlier rule counted, as far as it makes sense here.
+
+        It is called once, while this tally is fresh, when a circuit gets another rule. Nothing
+        trips by it; the next call that is recorded may. Of combined rules each takes over from the
+        first of its kind that no other took; a rule of your own does it in :meth:`take_over`.
+        """
+        left = previous.singles()
+        for single in self.singles():
+            for earlier in left:
+                if single.take_over(earlier):
+                    left.remove(earlier)
+                    break
+
+    def take_over(self, previous: Tally) -> bool:  # noqa: ARG002 - for those that can
+        """Take over what the tally of one earlier rule counted, and say whether it was usable.
+
+        By default nothing is.
+        """
+        return False
+
+    def singles(self) -> list[Tally]:
+        """Return the tallies of single rules of which this one is made; by default itself."""
+        return [self]
 
 
 class StreakTally(Tally):
@@ -69,8 +104,8 @@ class StreakTally(Tally):
     def quiet_until(self) -> float:
         return inf
 
-    def record(self, failed: bool, duration: float, now: float) -> bool:  # noqa: ARG002
-        if not failed:
+    def record(self, kind: Kind, duration: float, now: float) -> bool:  # noqa: ARG002
+        if kind is not _FAILURE:
             self._streak = 0
             return False
         self._streak += 1
@@ -86,8 +121,14 @@ class StreakTally(Tally):
     def evidence(self, now: float) -> tuple[int, int]:  # noqa: ARG002
         return self._streak, self._streak
 
+    def take_over(self, previous: Tally) -> bool:
+        if not isinstance(previous, StreakTally):
+            return False
+        self._streak = previous._streak
+        return True
 
-class _WindowTally(Tally):
+
+class WindowTally(Tally):
     """Counts in a window."""
 
     __slots__ = ("_window",)
@@ -111,8 +152,15 @@ class _WindowTally(Tally):
         self._window.advance(now)
         return self._window.bad, self._window.calls
 
+    def take_over(self, previous: Tally) -> bool:
+        return (
+            isinstance(previous, WindowTally)
+            and type(previous) is type(self)
+            and self._window.take_over(previous._window)
+        )
 
-class CountTally(_WindowTally):
+
+class CountTally(WindowTally):
     """Counts the failures in a window."""
 
     __slots__ = ("_n",)
@@ -121,13 +169,14 @@ class CountTally(_WindowTally):
         self._n = n
         self._window = window
 
-    def record(self, failed: bool, duration: float, now: float) -> bool:  # noqa: ARG002
+    def record(self, kind: Kind, duration: float, now: float) -> bool:  # noqa: ARG002
         window = self._window
+        failed = kind is _FAILURE
         window.record(now, bad=failed)
         return failed and window.bad >= self._n
 
 
-class RateTally(_WindowTally):
+class RateTally(WindowTally):
     """Counts the share of failures in a window."""
 
     __slots__ = ("_minimum", "_ratio")
@@ -137,84 +186,10 @@ class RateTally(_WindowTally):
         self._minimum = minimum
         self._window = window
 
-    def record(self, failed: bool, duration: float, now: float) -> bool:  # noqa: ARG002
+    def record(self, kind: Kind, duration: float, now: float) -> bool:  # noqa: ARG002
         window = self._window
+        failed = kind is _FAILURE
         window.record(now, bad=failed)
         # Divided, not multiplied: 7 of 100 is 0.07, but 0.07 * 100 is more than 7.
         calls = window.calls
         return failed and calls >= self._minimum and window.bad / calls >= self._ratio
-
-
-class _CombinedTally(Tally):
-    """Has several tallies count the same calls."""
-
-    __slots__ = ("_tallies",)
-
-    def __init__(self, tallies: tuple[Tally, ...]) -> None:
-        self._tallies = tallies
-
-    @property
-    def quiet_until(self) -> float:
-        quiet = inf
-        # Written out, as below: this runs at each call that is not a quiet success.
-        for tally in self._tallies:
-            until = tally.quiet_until
-            if until < quiet:  # noqa: PLR1730 - min() is slower
-                quiet = until
-        return quiet
-
-    def reset(self) -> None:
-        for tally in self._tallies:
-            tally.reset()
-
-    def add_successes(self, count: int) -> None:
-        for tally in self._tallies:
-            tally.add_successes(count)
-
-    def shift(self, delta: float) -> None:
-        for tally in self._tallies:
-            tally.shift(delta)
-
-    def evidence(self, now: float) -> tuple[int, int]:
-        # The widest view.
-        return max((t.evidence(now) for t in self._tallies), key=lambda evidence: evidence[1])
-
-
-class AnyTally(_CombinedTally):
-    """Holds while one of its tallies does."""
-
-    __slots__ = ("_held",)
-
-    def __init__(self, tallies: tuple[Tally, ...]) -> None:
-        super().__init__(tallies)
-        self._held: Tally | None = None
-
-    def record(self, failed: bool, duration: float, now: float) -> bool:
-        held: Tally | None = None
-        # All are asked, also when the answer is known: each has to count the call.
-        for tally in self._tallies:
-            if tally.record(failed, duration, now) and held is None:
-                held = tally
-        self._held = held
-        return held is not None
-
-    def evidence(self, now: float) -> tuple[int, int]:
-        # The rule that tripped is what a refusal should tell of.
-        return super().evidence(now) if self._held is None else self._held.evidence(now)
-
-    def reset(self) -> None:
-        super().reset()
-        self._held = None
-
-
-class AllTally(_CombinedTally):
-    """Holds while all of its tallies do."""
-
-    __slots__ = ()
-
-    def record(self, failed: bool, duration: float, now: float) -> bool:
-        holds = True
-        for tally in self._tallies:
-            if not tally.record(failed, duration, now):
-                holds = False
-        return holds

@@ -21,21 +21,25 @@ class Ticket:
 
     Attributes:
         circuit: the circuit that admitted the call.
-        generation: its generation then; below 0 once settled, or if the ticket counts for nothing.
-        start: when the call was admitted.
+        generation: its generation then; below 0 if the ticket counts for nothing.
+        start: when the call was admitted, or has last gone on after a wait.
         probe: whether it is a probe.
         first: whether it is the first attempt of its call.
+        waiters: how many waits of the call the circuit has been told of; unset before the first.
+        above: the ticket of the parent, if the circuit has one.
         outer: the ticket of the next circuit outside; a link for whoever keeps the tickets.
     """
 
     # No __init__: with it, making a ticket takes nearly twice as long. The circuit sets all slots.
-    __slots__ = ("circuit", "first", "generation", "outer", "probe", "start")
+    __slots__ = ("above", "circuit", "first", "generation", "outer", "probe", "start", "waiters")
 
     circuit: Circuit
     generation: int
     start: float
     probe: bool
     first: bool
+    waiters: int
+    above: Ticket | None
     outer: Held | None
 
     def waits(self, waiter: Waiter) -> None:
@@ -43,8 +47,12 @@ class Ticket:
 
         The wait ends with :meth:`goes_on`. A ticket may have several waiters at a time.
         """
-        self.circuit.waiting[waiter] = self
+        self.circuit.pause(self, waiter)
+        if self.above is not None:
+            self.above.waits(waiter)
 
-    def goes_on(self, waiter: Waiter) -> None:
+    def goes_on(self, waiter: Waiter, now: float) -> None:
         """Forget the waiter: the call waits no longer."""
-        self.circuit.waiting.pop(waiter, None)
+        self.circuit.resume(self, waiter, now)
+        if self.above is not None:
+            self.above.goes_on(waiter, now)

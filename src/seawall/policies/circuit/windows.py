@@ -14,6 +14,8 @@ from seawall.core.checks import check_count, check_number
 
 # A power of two: the width of a bucket is then exact, and so is the edge of most windows.
 BUCKETS = 32
+# What a place of four bytes holds. Only a bucket of months needs more.
+_NARROW = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class TimeWindow:
         self._length = length
         self._width = length / BUCKETS
         # The calls of a bucket, and then the bad ones, in one array, which is smaller than two.
-        self._ring = array("Q", bytes(2 * 8 * BUCKETS))
+        self._ring = array("I", bytes(2 * 4 * BUCKETS))
         self.reset()
 
     def reset(self) -> None:
@@ -105,6 +107,8 @@ class TimeWindow:
         steps = int(late / self._width) + 1
         self.quiet_until += steps * self._width
         calls, bad = self.calls - self._calls_before, self.bad - self._bad_before
+        if calls > _NARROW and self._ring.typecode == "I":
+            self._ring = array("Q", self._ring)
         ring, position = self._ring, self._position
         for _ in range(steps):
             self.calls -= ring[position]
@@ -114,6 +118,33 @@ class TimeWindow:
             calls = bad = 0
         self._position = position
         self._calls_before, self._bad_before = self.calls, self.bad
+
+    def take_over(self, previous: Window) -> bool:
+        """Count, while this window is empty, the calls of another one, and say whether it can.
+
+        The other may be of any length. A call counts as if it came when its bucket began: so none
+        is counted for longer than it would be here, and some up to 1/32 of the previous length
+        shorter. It cannot take over from a window of calls, for their age is unknown.
+        """
+        if not isinstance(previous, TimeWindow):
+            return False
+        if self._length == previous._length:
+            for name in TimeWindow.__slots__:
+                setattr(self, name, getattr(previous, name))
+            self._ring = previous._ring[:]
+            return True
+        ring, oldest = previous._ring, previous._position
+        buckets = [*ring[oldest:], *ring[:oldest]]
+        buckets.append(previous.calls - previous._calls_before)
+        buckets.append(previous.bad - previous._bad_before)
+        begin = previous.quiet_until - (BUCKETS + 1) * previous._width
+        for number in range(BUCKETS + 1):
+            calls = buckets[2 * number]
+            if calls:
+                self.advance(begin + number * previous._width)
+                self.calls += calls
+                self.bad += buckets[2 * number + 1]
+        return True
 
 
 class CallWindow:
@@ -159,6 +190,22 @@ class CallWindow:
 
     def advance(self, now: float) -> None:
         """Do nothing: calls leave by number, not by age."""
+
+    def take_over(self, previous: Window) -> bool:
+        """Count, while this window is empty, the latest of another one, and say whether it can.
+
+        It cannot take over from a window of time, for the order of those calls is unknown.
+        """
+        if not isinstance(previous, CallWindow):
+            return False
+        ring, oldest = previous._ring, previous._position
+        # While a ring is not full, its calls end at the position, and the rest is no call.
+        in_order = (ring[oldest:] + ring[:oldest])[len(ring) - previous.calls :]
+        latest = in_order[-len(self._ring) :]
+        self._ring[: len(latest)] = latest
+        self.calls, self.bad = len(latest), sum(latest)
+        self._position = len(latest) % len(self._ring)
+        return True
 
 
 Window: TypeAlias = TimeWindow | CallWindow

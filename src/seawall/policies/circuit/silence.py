@@ -1,0 +1,72 @@
+"""Silence as evidence: what was sent lately, and nothing of it has been answered."""
+
+# The idea: results come too late. With a timeout of 30 s, a dependency that swallows everything is
+# seen after 30 s by whoever waits for results. But a call that is slow among others that are
+# answered is only slow; a rule that counts it would lock out healthy dependencies.
+#
+# So the circuit looks at its lag: the age of the youngest call that was answered, by the time it
+# was sent. While answers come, the lag is about their latency plus the gap between two calls. How
+# large it usually becomes is learned as TCP learns its retransmission timeout (RFC 6298): a mean
+# and a mean deviation. A lag far above that is silence, and then each call that has been in flight
+# for as long is a failure.
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+_FLOOR: Final = 1.0
+# While the patience is at its floor, samples up to here could not raise it: 3 * (s + 4 * s) <= 1.
+_USUAL_LAG: Final = _FLOOR / 15.0
+
+
+class Silence:
+    """What a circuit knows about answers that do not come.
+
+    Args:
+        enabled: whether silence is ever found.
+
+    Attributes:
+        youngest: when the youngest call that was answered had been sent.
+        patience: seconds of lag from which on it is silence, and seconds in flight from which on a
+            call is then stalled: 3 · (mean + 4 · deviation) of the lag, at least 1 s. It is ``inf``
+            until the second answer.
+        usual_lag: samples up to here change nothing.
+    """
+
+    __slots__ = ("_deviation", "_mean", "patience", "usual_lag", "youngest")
+
+    def __init__(self, *, enabled: bool) -> None:
+        self.enable(enabled)
+
+    def enable(self, enabled: bool) -> None:  # noqa: FBT001 - a setter
+        """Begin without any knowledge; with ``False``, learn nothing and find nothing."""
+        # Later than everything: there is no younger call, and no lag.
+        self.youngest = -inf if enabled else inf
+        self.patience = inf
+        self.usual_lag = -inf
+        self._mean = self._deviation = 0.0
+
+    def learn(self, lag: float) -> None:
+        """Take a sample of the lag, in seconds, just before a younger call is answered."""
+        if lag < inf:
+            self._sample(min(lag, self.patience))
+
+    def learn_stall(self, duration: float) -> None:
+        """Learn that a call which seemed stalled was only slow: it took this many seconds."""
+        if self.patience < inf:
+            self._sample(duration)
+
+    def shift(self, delta: float) -> None:
+        """Move all times along by ``delta`` seconds."""
+        self.youngest += delta
+
+    def _sample(self, seconds: float) -> None:
+        if self.patience == inf:
+            self._mean, self._deviation = seconds, seconds / 2
+        else:
+            error = seconds - self._mean
+            self._mean += error / 8
+            self._deviation += (abs(error) - self._deviation) / 4
+        self.patience = max(_FLOOR, 3.0 * (self._mean + 4.0 * self._deviation))
+        self.usual_lag = _USUAL_LAG if self.patience == _FLOOR else -inf
