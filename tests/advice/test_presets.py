@@ -371,7 +371,8 @@ def false_trips(rule, share, per_second, hours):
     tally, trips, now = rule.start(), 0, 0.0
     while now < 3600 * hours:
         now += chance.expovariate(per_second)
-        if tally.record(chance.random() < share, 0.001, now):
+        kind = Kind.FAILURE if chance.random() < share else Kind.SUCCESS
+        if tally.record(kind, 0.001, now):
             trips += 1
             tally.reset()
     return trips

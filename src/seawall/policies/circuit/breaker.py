@@ -290,8 +290,8 @@ class CircuitBreaker(Policy):
         if loop is not self._loop:
             self._move(loop, loop.time())
         circuit = self._circuit
+        self._seen = now = loop.time()
         try:
-            self._seen = now = loop.time()
             ticket = circuit.admit(now, call.attempt == 1)
         except CircuitOpenError as refusal:
             refusal.key = call.key
