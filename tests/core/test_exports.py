@@ -32,6 +32,7 @@ POLICIES = {
     "Timeout",
 }
 PARTS = {"Calls", "Circuit", "Classifier", "ConsecutiveFailures", "FailureCount", "FailureRate"}
+PARTS |= {"AdaptiveFailureCount", "Cusum", "SlowCallRate", "Subscription", "Tally", "subscribe"}
 PARTS |= {"RetryBudget", "TripRule", "constant", "exponential", "linear", "deadline"}
 SEEN = {"Attempt", "Call", "Kind", "Outcome", "Proceed", "State", "Verdict"}
 

@@ -295,11 +295,11 @@ def test_rule_3_a_quiet_rule_is_not_asked_about_each_success():
     circuit = Circuit(Quiet())
     for now in (0.0, 0.1, 0.2, 0.3):
         call(circuit, SUCCESS, now)
-    assert tally.heard == [(False, 0.0)]
+    assert tally.heard == [(SUCCESS, 0.0)]
     call(circuit, FAILURE, 0.4)
     call(circuit, SUCCESS, 1.3)
     call(circuit, SUCCESS, 1.5)
-    assert tally.heard == [(False, 0.0), 3, (True, 0.4), 1, (False, 1.5)]
+    assert tally.heard == [(SUCCESS, 0.0), 3, (FAILURE, 0.4), 1, (SUCCESS, 1.5)]
 
 
 class SlowTally(Tally):
@@ -342,7 +342,7 @@ def test_rule_3_a_duration_is_never_negative():
 
     circuit = Circuit(Fixed())
     circuit.settle(circuit.admit(5.0), SUCCESS, 4.9)
-    assert tally.seen == [(False, 0.0, 4.9)]
+    assert tally.seen == [(SUCCESS, 0.0, 4.9)]
 
 
 # Rule 4
@@ -824,7 +824,9 @@ def test_rule_9_reset_does_not_leave_the_shadow_mode():
 # Rule 12
 
 
-PURE = ["core", "open_time", "rules", "tallies", "ticket", "windows"]
+PURE = ["adaptive", "combined", "core", "cusum", "evidence", "flight", "open_time", "places"]
+PURE += ["rules", "silence", "slow_calls", "state", "tallies", "ticket", "traffic", "trip_rule"]
+PURE += ["windows"]
 
 
 @pytest.mark.parametrize("name", PURE)
