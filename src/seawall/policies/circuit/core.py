@@ -289,6 +289,9 @@ class Circuit:
                     traffic.learn(gap)
         elif self._takes_probe(now):
             generation, probe = self.generation, True
+        elif self._state is _CLOSED:
+            # A listener has reset it meanwhile.
+            generation = self.generation
         elif self.shadow:
             self.would_refuse += 1
             generation = _SHADOWED
@@ -420,6 +423,9 @@ class Circuit:
             settings["end_stalled"] = False
         # What is refused is refused here, before anything has changed.
         other = Circuit(**(settings | changes), random=self._open_time.random)
+        if other.rule != self.rule:
+            # First: a rule of the user's own may raise.
+            self._evidence.change_rule(other.rule)
         for name in _PLAIN:
             setattr(self, name, getattr(other, name))
         self._open_time = other._open_time.take_over(self._open_time)
@@ -428,16 +434,17 @@ class Circuit:
         if other.stalls is not self.stalls:
             self.stalls = other.stalls
             self._silence.enable(other.stalls)
-        if other.rule != self.rule:
-            self._evidence.change_rule(other.rule)
 
     def retry_after(self, now: float) -> float | None:
         """Return the seconds, never below 0, until a call may be admitted; ``None`` if isolated."""
-        own = self._retry_after(now)
-        if self.parent is None or own is None:
-            return own
-        above = self.parent.retry_after(now)
-        return None if above is None else max(own, above)
+        longest = self._retry_after(now)
+        circuit = self.parent
+        while circuit is not None and longest is not None:
+            if not circuit.shadow:
+                above = circuit._retry_after(now)
+                longest = None if above is None else max(longest, above)
+            circuit = circuit.parent
+        return longest
 
     def refuses(self, now: float) -> bool:
         """Say whether a call that comes now would be refused; asking changes nothing."""
@@ -451,7 +458,7 @@ class Circuit:
         The call counts as rejected. Where only the parent refuses, the error is the parent's.
         """
         state = self._state
-        if state is _CLOSED and self.parent is not None:
+        if self.parent is not None and not self._refuses_alone(now):
             return self.parent.refusal(now, key)
         self.rejected += 1
         # Written out, without the constructor: a refusal must cost little.
@@ -542,7 +549,7 @@ class Circuit:
             ticket.above.circuit.settle(ticket.above, kind, now, cause)
         if stalled and kind is _SUCCESS:
             self._answer_late(ticket, now)
-        if stalled and self._state is _CLOSED:
+        if stalled and self._state is _CLOSED and ticket.generation != _SHADOWED:
             # It has been a failure already.
             self._count(kind)
             return

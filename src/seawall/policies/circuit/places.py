@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Places(dict["Ticket", float]):
 
     def wait(self, limit: int, now: float) -> float:
         """Return the seconds until there is room, if no probe is settled before; never below 0."""
-        if len(self) < limit:
+        # More than the limit where there were more places once.
+        excess = len(self) - limit
+        if excess < 0:
             return 0.0
-        return max(0.0, next(iter(self.values())) - now)
+        return max(0.0, next(islice(self.values(), excess, None)) - now)
