@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -23,6 +25,19 @@ async def turns(count: int = 20) -> None:
     """Let all other tasks run so often, while no time passes."""
     for _ in range(count):
         await checkpoint()
+
+
+@asynccontextmanager
+async def company() -> AsyncIterator[anyio.abc.TaskGroup]:
+    """Give a task group, and check that its body runs to its end.
+
+    A task that ends with a CancelledError cancels its group, and the rest of a test with it.
+    """
+    ended = False
+    async with anyio.create_task_group() as group:
+        yield group
+        ended = True
+    assert ended, "a task was cancelled, and its group with it"
 
 
 class Script:

@@ -52,8 +52,11 @@ def in_bulkhead(policy: Bulkhead) -> int:
     return abs(policy.in_flight) + policy.waiting
 
 
-def in_breaker(policy: CircuitBreaker) -> int:
-    return len(policy._circuit.waiting)
+def in_breaker(policy: CircuitBreaker | None) -> int:
+    if policy is None:
+        return 0
+    held = len(policy._circuit.waiting) + len(policy._endings) + policy.snapshot().in_flight
+    return held + in_breaker(policy.parent)
 
 
 def in_timeout(policy: Timeout) -> int:
@@ -104,6 +107,9 @@ PARTS = [
         in_breaker,
         lambda policy: policy.trip(),
     ),
+    Case("ending_breaker", lambda: CircuitBreaker(100, end_stalled=True), in_breaker),
+    Case("child_breaker", lambda: CircuitBreaker(100, parent=CircuitBreaker(100)), in_breaker),
+    Case("shadow_breaker", lambda: CircuitBreaker(1, open_for=1.0, shadow=True), in_breaker),
     bulkhead := Case("bulkhead", lambda: Bulkhead(1, queue=9), in_bulkhead),
     hurried := Case("bulkhead_max_wait", lambda: Bulkhead(1, queue=9, max_wait=9.0), in_bulkhead),
     fallback := Case("fallback", lambda: Fallback(value="fallback")),

@@ -194,7 +194,10 @@ class Model:
         for held in refused:
             held.waits = False
         if self.shadow:
-            self.would_refuse += len(refused)
+            # Once for each call, also where it has been let pass in shadow before.
+            self.would_refuse += sum(held.counts for held in refused)
+            for held in refused:
+                held.counts = False
             return []
         return refused
 

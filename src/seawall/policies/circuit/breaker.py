@@ -68,7 +68,8 @@ class CircuitBreaker(Policy):
         end_stalled: whether such calls are ended too, once that has opened the circuit, with
             ``CallTimeoutError(phase="stalled")``. The oldest one is left alone.
         parent: a breaker that stands for several: while it is open, the calls of this one are
-            refused, and the verdicts on them are its evidence too.
+            refused, and the verdicts on them are its evidence too. No call may meet it twice, by
+            the parent itself or two of its children: it would take the place of its own probe.
         shadow: whether to let all calls pass and only count what would be refused.
         name: shown in refusals.
 

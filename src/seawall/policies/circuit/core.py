@@ -352,7 +352,9 @@ class Circuit:
     def pause(self, ticket: Ticket, waiter: Waiter) -> None:
         """Hear that a call waits for its turn: it is not in flight, and a trip refuses it."""
         self.waiting[waiter] = ticket
-        self._flight.pause(ticket)
+        if self._flight.pause(ticket) and not ticket.probe:
+            # It has been a failure already, and whatever comes of it now is no further evidence.
+            ticket.generation = _NONE
 
     def resume(self, ticket: Ticket, waiter: Waiter, now: float) -> None:
         """Hear that a call goes on: its time in flight begins now."""
@@ -466,7 +468,10 @@ class Circuit:
         error.state = state._value_
         error.opening = self.opening or NO_EVIDENCE
         wait = self._open_until - now
-        error.retry_after = wait if wait > 0.0 and state is _OPEN else self._retry_after(now)
+        if state is not _OPEN or wait <= 0.0 or self.parent is not None:
+            error.retry_after = self.retry_after(now)
+        else:
+            error.retry_after = wait
         error.policy = self.owner
         error.name = self.name
         error.key = key
@@ -667,7 +672,7 @@ class Circuit:
         self.waiting.clear()
         for waiter, ticket in waiting.items():
             if self.shadow:
-                self.would_refuse += 1
+                self.would_refuse += ticket.generation != _SHADOWED
                 ticket.generation = _SHADOWED
             else:
                 waiter.refuse(self.refusal(now))

@@ -28,14 +28,19 @@ class Flight:
     def __len__(self) -> int:
         return len(self.sent) + len(self.stalled) + len(self.apart)
 
-    def pause(self, ticket: Ticket) -> None:
-        """Take a call out of what is in flight: it waits for a slot or a turn."""
-        if ticket in self.sent:
-            del self.sent[ticket]
+    def pause(self, ticket: Ticket) -> bool:
+        """Take a call out of what is in flight: it waits for a slot or a turn.
+
+        Returns whether it was stalled.
+        """
+        stalled = ticket in self.stalled
+        if stalled or ticket in self.sent:
+            del (self.stalled if stalled else self.sent)[ticket]
             self.apart[ticket] = None
             ticket.waiters = 1
         elif ticket in self.apart and self.apart[ticket] is None:
             ticket.waiters += 1
+        return stalled
 
     def resume(self, ticket: Ticket, now: float) -> None:
         """Go on with a call that waited: its time in flight begins now."""
