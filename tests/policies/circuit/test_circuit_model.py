@@ -140,6 +140,7 @@ class Held:
     probe: bool
     first: bool
     counts: bool = True
+    shadowed: bool = False
     settled: bool = False
     waits: bool = False
     refusals: list[BaseException] = field(default_factory=list)
@@ -195,9 +196,9 @@ class Model:
             held.waits = False
         if self.shadow:
             # Once for each call, also where it has been let pass in shadow before.
-            self.would_refuse += sum(held.counts for held in refused)
+            self.would_refuse += sum(not held.shadowed for held in refused)
             for held in refused:
-                held.counts = False
+                held.counts, held.shadowed = False, True
             return []
         return refused
 
@@ -292,7 +293,9 @@ class Comparison(RuleBasedStateMachine):
         probe = admitted and model.state == "half_open"
         assert (ticket.probe, ticket.first, ticket.start) == (probe, first, self.now)
         model.would_refuse += not admitted
-        model.held.append(Held(ticket, model.period, self.now, probe, first, counts=admitted))
+        held = Held(ticket, model.period, self.now, probe, first, counts=admitted)
+        held.shadowed = not admitted
+        model.held.append(held)
 
     @precondition(lambda self: self.model.held)
     @rule(
