@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import sys
+import weakref
+from collections import Counter
 from functools import partial
 
 import anyio
@@ -22,7 +26,10 @@ from seawall import (
     Timeout,
     UsageError,
 )
+from seawall.core.listeners import SUBSCRIPTIONS
 from tests.doubles import Held, Script, turns, virtual
+from tests.listening import Heard
+from tests.virtual_time import run
 
 pytestmark = pytest.mark.anyio
 
@@ -226,6 +233,82 @@ async def test_one_keyed_may_stand_in_several_pipelines():
         await pipelines[0].bind(key=1).execute(anyio.sleep, 5)
 
 
+async def test_it_is_iterated_over_by_key():
+    """The keys come longest unused first, and may be used and added to meanwhile."""
+    keyed = Keyed(lambda key: CircuitBreaker(1), max_keys=3)
+    for key in ["a", "b", "c", "a"]:
+        await keyed.bind(key=key).execute(Script(1))
+    seen = []
+    for key in keyed:
+        seen.append(key)
+        await keyed.bind(key=key).execute(Script(1))
+        await keyed.bind(key=f"new {key}").execute(Script(1))
+    assert seen == ["b", "c", "a"]
+    assert list(keyed) == ["new c", "a", "new a"]
+
+
+async def test_a_snapshot_has_the_state_of_each_key():
+    """It neither uses a key nor forgets one: the longest unused stays so."""
+    keyed = Keyed(lambda key: Pipeline(CircuitBreaker(1)), max_keys=2)
+    await keyed.bind(key="a").execute(Script(1))
+    await trip(keyed, "b")
+    for _ in range(2):
+        shown = keyed.snapshot().keys
+        states = {key: pipeline.policies[0].state for key, pipeline in shown.items()}
+        assert states == {"a": State.CLOSED, "b": State.OPEN}
+    await keyed.bind(key="c").execute(Script(1))
+    assert list(keyed) == ["b", "c"]
+
+
+@pytest.mark.parametrize("way", ["bind", "arguments", "function of the call"])
+async def test_each_way_of_giving_a_key_reaches_all_that_names_it(way):
+    """The error, the events and the policy's own key are the same, wherever the key came from."""
+    heard = Heard()
+
+    async def fetch(host, *, verbose=False):
+        raise OSError("made up")
+
+    def of_arguments(host, *, verbose=False):
+        return host
+
+    keyed = Keyed(lambda key: CircuitBreaker(1), key=None if way == "bind" else of_arguments)
+    pipeline = Pipeline(keyed)
+    decorated = (pipeline.bind(key="h") if way == "bind" else pipeline)(fetch)
+    with pipeline.subscribe(heard):
+        with pytest.raises(OSError, match="made up"):
+            await decorated("h", verbose=True)
+        with pytest.raises(CircuitOpenError) as caught:
+            if way == "function of the call":
+                await pipeline.execute(partial(fetch), "h")
+            else:
+                await decorated("h")
+    assert caught.value.key == "h"
+    assert list(keyed) == ["h"]
+    # The call itself has the key outside only where it was bound.
+    outside = "h" if way == "bind" else None
+    assert [(type(event).__name__, event.key) for event in heard] == [
+        ("CircuitOpened", "h"),
+        ("CallFinished", outside),
+        ("CallRefused", "h"),
+        ("CallFinished", outside),
+    ]
+
+
+async def test_a_policy_keeps_a_key_of_its_own():
+    """A policy of one's own may have an attribute of that name: it is left alone."""
+
+    class Signed(Policy):
+        def __init__(self):
+            self.key = "secret"
+
+        async def run(self, call, proceed):
+            return await proceed(call)
+
+    keyed = Keyed(lambda host: Signed())
+    await keyed.bind(key="host").execute(Script(1))
+    assert keyed["host"].key == "secret"
+
+
 # What is forgotten.
 
 
@@ -238,6 +321,106 @@ async def test_ten_thousand_keys_are_a_hundred():
         most = max(most, len(keyed))
     assert most == 100
     assert list(keyed) == list(range(9_900, 10_000))
+
+
+async def answers(key=None):
+    return 1
+
+
+async def fails(key=None):
+    raise OSError("made up")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count, listening", [(100_000, False), (10_000, True)])
+def test_a_hundred_thousand_keys_are_a_thousand(count, listening):
+    """Memory is bounded, no open circuit is forgotten, and each call costs the same as the first.
+
+    The cost is the number of functions that a hundred calls with new keys enter, after 2,000 keys
+    and after all of them.
+    """
+    alive = weakref.WeakSet()
+
+    def factory(key):
+        breaker = CircuitBreaker(1, open_for=1e6)
+        alive.add(breaker)
+        return breaker
+
+    async def main():
+        keyed = Keyed(factory, key=lambda key: key, max_keys=1000)
+        if listening:
+            keyed.subscribe(lambda event: None)
+        down = {}
+        for key in range(600):
+            with contextlib.suppress(OSError):
+                await keyed.execute(fails, ("down", key))
+            down["down", key] = keyed["down", key]
+        used = 0
+
+        async def call_new_keys(until):
+            nonlocal used
+            while used < until:
+                await keyed.execute(answers, used)
+                used += 1
+
+        async def cost():
+            entered = Counter()
+
+            def profile(frame, event, argument):
+                entered[event] += 1
+
+            sys.setprofile(profile)
+            try:
+                await call_new_keys(used + 100)
+            finally:
+                sys.setprofile(None)
+            return entered["call"]
+
+        await call_new_keys(2_000)
+        early = await cost()
+        await call_new_keys(count)
+        late = await cost()
+        gc.collect()
+        # As many policies as keys, and as many keys as may be: none is kept by anything else.
+        assert len(keyed) == 1000
+        assert len(alive) == 1000
+        assert len(SUBSCRIPTIONS) == listening
+        assert all(keyed[key] is breaker for key, breaker in down.items())
+        return early, late
+
+    early, late = run(main())
+    assert early > 100
+    assert late <= early * 1.2
+
+
+def test_the_cost_of_a_call_does_not_grow_with_what_must_be_kept():
+    """Five thousand open circuits beyond ``max_keys`` cost a new key no more than a thousand do."""
+
+    async def main():
+        keyed = Keyed(lambda key: CircuitBreaker(1, open_for=1e6), max_keys=10)
+        costs = []
+        for count in (1_000, 5_000):
+            for key in range(len(keyed), count):
+                with contextlib.suppress(OSError):
+                    await keyed.bind(key=key).execute(fails)
+            asked = 0
+
+            def profile(frame, event, argument):
+                nonlocal asked
+                asked += event == "call"
+
+            sys.setprofile(profile)
+            try:
+                with contextlib.suppress(OSError):
+                    await keyed.bind(key=count).execute(fails)
+            finally:
+                sys.setprofile(None)
+            costs.append(asked)
+            assert len(keyed) == count + 1
+        return costs
+
+    few, many = run(main())
+    assert 0 < many <= few + 5
 
 
 async def test_the_longest_unused_is_forgotten_first():

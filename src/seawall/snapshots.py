@@ -1,0 +1,20 @@
+"""Snapshots: what ``snapshot()`` returns, for annotations."""
+
+from seawall.core.snapshot import PipelineSnapshot, Snapshot
+from seawall.policies.bulkhead import BulkheadSnapshot
+from seawall.policies.circuit.snapshot import CircuitSnapshot
+from seawall.policies.fallback import FallbackSnapshot
+from seawall.policies.keyed import KeyedSnapshot
+from seawall.policies.retry.retry import RetrySnapshot
+from seawall.policies.timeout import TimeoutSnapshot
+
+__all__ = [
+    "BulkheadSnapshot",
+    "CircuitSnapshot",
+    "FallbackSnapshot",
+    "KeyedSnapshot",
+    "PipelineSnapshot",
+    "RetrySnapshot",
+    "Snapshot",
+    "TimeoutSnapshot",
+]
