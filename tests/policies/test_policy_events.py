@@ -618,7 +618,9 @@ def test_a_listener_cannot_overfill_the_queue():
 # The fallback.
 
 
-@pytest.mark.parametrize("answer", [{"value": "other"}, {"function": answers}], ids=repr)
+@pytest.mark.parametrize(
+    "answer", [{"value": "other"}, {"function": answers}], ids=["value", "function"]
+)
 async def test_a_fallback_tells_what_it_answers_for(answer, heard):
     """It is told before the answer is fetched, with the error; a return needs no fallback."""
     fallback = Fallback(**answer)

@@ -510,7 +510,11 @@ async def test_a_shadow_child_is_still_refused_by_its_parent():
 # Construction, and loops
 
 
-@pytest.mark.parametrize("parent", [Circuit(), "parent", CircuitBreaker, Pipeline()], ids=repr)
+@pytest.mark.parametrize(
+    "parent",
+    [Circuit(), "parent", CircuitBreaker, Pipeline()],
+    ids=["circuit", "name", "class", "pipeline"],
+)
 def test_a_parent_is_a_breaker(parent):
     """Anything else is refused by name."""
     with pytest.raises(TypeError, match="parent"):

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from asyncio import _get_running_loop as _running_loop
 from functools import partial
-from math import inf
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from seawall.core.call import forget_wait, has_waited
-from seawall.core.checks import check_name, check_number, check_type
-from seawall.core.clock import TrioLoop, check_move, current_loop
-from seawall.core.deadline import current_scope, earliest
-from seawall.core.errors import CallTimeoutError, CircuitOpenError, DeadlineError, UsageError
+from seawall.core.checks import check_name, check_type
+from seawall.core.errors import CallTimeoutError, CircuitOpenError
 from seawall.core.events import CallRefused
 from seawall.core.observe import is_heard, tell
-from seawall.core.policy import Policy
-from seawall.core.verdict import ExceptionTypes, Kind, check_exception_types, leaves_of
-from seawall.core.waiting import Waiter
+from seawall.core.verdict import ExceptionTypes, Kind, leaves_of
 from seawall.policies.circuit.announce import announce
+from seawall.policies.circuit.controls import CircuitControls, check_narrowing
 from seawall.policies.circuit.core import Circuit, State
 from seawall.policies.circuit.ending import Ending
-from seawall.policies.circuit.snapshot import CircuitSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -34,12 +29,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_KEEP: Final[Any] = object()
 _SUCCESS, _FAILURE = Kind.SUCCESS, Kind.FAILURE
 _CLOSED = State.CLOSED
 
 
-class CircuitBreaker(Policy):
+class CircuitBreaker(CircuitControls):
     """Refuses calls while the dependency is down, and finds out when it is back.
 
     Closed, it lets all calls pass and hears how first attempts end. When the trip rule holds it
@@ -97,14 +91,9 @@ class CircuitBreaker(Policy):
         name: str | None = None,
     ) -> None:
         check_name(name)
-        _check_narrowing(failures, ignore)
+        check_narrowing(failures, ignore)
         check_type("parent", parent, CircuitBreaker, "a CircuitBreaker or None", optional=True)
-        self.name = name
-        self.parent = parent
-        self.failures: ExceptionTypes | None = failures
-        self.ignore: ExceptionTypes = ignore
-        self._narrows = failures is not None or ignore != ()
-        self._circuit: Circuit = Circuit(
+        circuit = Circuit(
             trip,
             open_for=open_for,
             max_open_for=max_open_for,
@@ -117,149 +106,13 @@ class CircuitBreaker(Policy):
             parent=None if parent is None else parent._circuit,
             shadow=shadow,
         )
-        self._circuit.owner = self
-        self._circuit.name = name
-        self._circuit.on_change = self._changed
-        self._circuit.on_room = self._wake
-        self._circuit.on_stalled = self._end
-        self._loop: Loop | None = None
-        self._seen = 0.0
-        # Those that wait until calls are admitted.
-        self._awaiting: dict[Waiter, None] = {}
-        self._endings: dict[Ticket, Ending] = {}
-        self._opened = 0
-        self._note_extras()
+        super().__init__(circuit, parent=parent, failures=failures, ignore=ignore, name=name)
+        circuit.on_change = self._changed
+        circuit.on_stalled = self._end
 
     def __repr__(self) -> str:
         name = "" if self.name is None else f", name={self.name!r}"
         return f"CircuitBreaker({self._circuit.rule!r}{name})"
-
-    @property
-    def state(self) -> State:
-        """The state; it reads ``State.OPEN`` until a probe has been let through."""
-        return self._circuit.state
-
-    def isolate(self) -> None:
-        """Refuse all calls, also those that wait inside, until :meth:`reset`."""
-        self._circuit.isolate(self._now())
-
-    def shadow(self, on: bool = True) -> None:  # noqa: FBT001, FBT002 - reads as shadow(False)
-        """Let all calls pass and only count what would be refused; the state moves as it would."""
-        check_type("on", on, bool, "True or False")
-        self._circuit.shadow = on
-        self._note_extras()
-        self._wake()
-
-    def trip(self) -> None:
-        """Open now, for the whole open time."""
-        self._circuit.trip(self._now())
-
-    def reset(self) -> None:
-        """Close now, from any state; the shadow mode stays as it is."""
-        self._circuit.reset(self._now())
-
-    def reconfigure(
-        self,
-        *,
-        trip: TripRule | float | None = _KEEP,
-        open_for: float | None = _KEEP,
-        max_open_for: float | None = _KEEP,
-        probes: int = _KEEP,
-        close_after: int = _KEEP,
-        probe_lease: float | None = _KEEP,
-        failures: ExceptionTypes | None = _KEEP,
-        ignore: ExceptionTypes = _KEEP,
-        count_retries: bool = _KEEP,
-        stalls: bool = _KEEP,
-        end_stalled: bool = _KEEP,
-    ) -> None:
-        """Change arguments of the constructor while calls run: all that are given, or none.
-
-        The state stays, an open circuit stays open for as long as it was going to, and a new trip
-        rule takes over what the last one counted, as far as it counts the same.
-
-        Raises:
-            ValueError: a number is out of range; then nothing has changed.
-            TypeError: an argument is of the wrong type; then nothing has changed.
-        """
-        failures = self.failures if failures is _KEEP else failures
-        ignore = self.ignore if ignore is _KEEP else ignore
-        _check_narrowing(failures, ignore)
-        changes = {
-            "trip": trip,
-            "open_for": open_for,
-            "max_open_for": max_open_for,
-            "probes": probes,
-            "close_after": close_after,
-            "probe_lease": probe_lease,
-            "count_retries": count_retries,
-            "stalls": stalls,
-            "end_stalled": end_stalled,
-        }
-        given = {name: value for name, value in changes.items() if value is not _KEEP}
-        self._circuit.reconfigure(**given)
-        self.failures, self.ignore = failures, ignore
-        self._narrows = failures is not None or ignore != ()
-        self._note_extras()
-        self._wake()
-
-    async def wait_until_admitting(self, max_wait: float | None = None) -> bool:
-        """Wait until a call would be let through: it may be refused all the same if others come.
-
-        Args:
-            max_wait: seconds to wait at most. Default: as long as the deadline allows.
-
-        Returns:
-            whether a call would be let through now; ``False`` if ``max_wait`` passed first.
-
-        Raises:
-            DeadlineError: the deadline of the calling code passed first.
-            ValueError: ``max_wait`` is below 0.
-        """
-        check_number("max_wait", max_wait, at_least=0, infinite=True, optional=True)
-        loop = current_loop()
-        now = self._now()
-        deadline = earliest(current_scope.get(), loop)
-        until = min(deadline, inf if max_wait is None else now + max_wait)
-        while self._refuses(now):
-            if now >= until:
-                if now >= deadline:
-                    raise DeadlineError(policy=self, name=self.name, key=self._made_for)
-                return False
-            wait = self._circuit.retry_after(now)
-            await self._wait_for_change(until if wait is None else min(until, now + wait), loop)
-            now = loop.time()
-        return True
-
-    def snapshot(self) -> CircuitSnapshot:
-        """Return what the circuit is doing now; it changes nothing, and any thread may ask."""
-        circuit = self._circuit
-        now = self._last_time()
-        failures, calls = circuit.evidence(now)
-        ended = circuit.successes + circuit.failures + circuit.neutral
-        return CircuitSnapshot(
-            policy=type(self).__name__,
-            name=self.name,
-            state=circuit.state,
-            shadow=circuit.shadow,
-            since=None if circuit.since == -inf else max(0.0, now - circuit.since),
-            retry_after=circuit.retry_after(now),
-            calls=ended + circuit.in_flight,
-            successes=circuit.successes,
-            failures=circuit.failures,
-            neutral=circuit.neutral,
-            in_flight=circuit.in_flight,
-            rejected=circuit.rejected,
-            would_refuse=circuit.would_refuse,
-            would_refuse_succeeded=circuit.would_refuse_succeeded,
-            window_calls=calls,
-            window_failures=failures,
-            rate=failures / calls if calls else None,
-            opened=self._opened,
-            cause=None if circuit.opening is None else circuit.opening.cause,
-            patience=circuit.patience,
-            parent=None if self.parent is None else self.parent.name,
-        )
 
     def matters(self, now: float) -> bool:
         """Say whether the circuit is half-open, isolated, or open until 60 s after its time."""
@@ -362,16 +215,11 @@ class CircuitBreaker(Policy):
             return _SUCCESS
         return _FAILURE
 
-    def _note_extras(self) -> None:
-        # Whether an admitted call may be one let pass in shadow, or one to be ended.
-        circuit = self._circuit
-        self._has_extras = circuit.shadow or circuit.end_stalled or circuit.parent is not None
-
     def _add_extras(self, call: Call[T], ticket: Ticket, proceed: Proceed[T]) -> Proceed[T]:
         """Return what comes next, for a call that is let pass in shadow or that may be ended."""
         self._see(ticket.start)
         endings: list[tuple[dict[Ticket, Ending], Ticket]] = []
-        breaker: CircuitBreaker | None = self
+        breaker: CircuitControls | None = self
         held: Ticket | None = ticket
         while breaker is not None and held is not None:
             if held.generation < 0:
@@ -407,31 +255,8 @@ class CircuitBreaker(Policy):
 
     def _changed(self, transition: Transition) -> None:
         self._gate = None if transition.after is _CLOSED else self._refuse
-        self._opened += transition.after is State.OPEN
         self._wake()
         announce(self, transition)
-
-    def _wake(self) -> None:
-        for waiter in self._awaiting:
-            waiter.grant()
-
-    async def _wait_for_change(self, until: float, loop: Loop) -> None:
-        waiter = Waiter()
-        family: list[CircuitBreaker] = []
-        breaker: CircuitBreaker | None = self
-        while breaker is not None:
-            breaker._awaiting[waiter] = None
-            family.append(breaker)
-            breaker = breaker.parent
-        try:
-            await waiter.wait(until, on_asyncio=not isinstance(loop, TrioLoop))
-        finally:
-            # Another loop may have forgotten it.
-            for breaker in family:
-                breaker._awaiting.pop(waiter, None)
-
-    def _refuses(self, now: float) -> bool:
-        return self._circuit.refuses(now)
 
     def _refuse(self) -> None:
         loop = self._loop
@@ -440,55 +265,3 @@ class CircuitBreaker(Policy):
             self._seen = now = loop.time()
             if self._circuit.refuses(now):
                 raise self._circuit.refusal(now)
-
-    def _now(self) -> float:
-        """Return the loop's time; without a running loop, the last one seen."""
-        try:
-            loop = current_loop()
-        except UsageError:
-            return self._last_time()
-        now = loop.time()
-        if loop is not self._loop:
-            self._move(loop, now)
-        self._see(now)
-        return now
-
-    def _last_time(self) -> float:
-        """Return the time of the loop that it belongs to: no time passes once that is closed."""
-        loop, parent = self._loop, self.parent
-        if parent is None:
-            return self._seen if loop is None or loop.is_closed() else loop.time()
-        # Another child may have moved the parent on; both go by one clock.
-        now = parent._last_time()
-        if parent._loop is not None and parent._loop is not loop:
-            self._move(parent._loop, now)
-        return now
-
-    def _see(self, now: float) -> None:
-        """Remember the time, for the parents too: they may be used by way of their children."""
-        breaker: CircuitBreaker | None = self
-        while breaker is not None:
-            breaker._seen = now
-            breaker = breaker.parent
-
-    def _is_family(self, policy: object) -> bool:
-        breaker: CircuitBreaker | None = self
-        while breaker is not None and breaker is not policy:
-            breaker = breaker.parent
-        return breaker is not None
-
-    def _move(self, loop: Loop, now: float) -> None:
-        check_move(self, self._loop, loop)
-        if self.parent is not None and self.parent._loop is not loop:
-            self.parent._move(loop, now)
-        self._circuit.shift(now - self._seen)
-        self._loop = loop
-        self._seen = now
-        self._awaiting.clear()
-        self._endings.clear()
-
-
-def _check_narrowing(failures: ExceptionTypes | None, ignore: ExceptionTypes) -> None:
-    if failures is not None:
-        check_exception_types("failures", failures)
-    check_exception_types("ignore", ignore)

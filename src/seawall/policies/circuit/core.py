@@ -107,6 +107,7 @@ class Circuit:
         since: when the present state began; ``-inf`` if it never changed.
         opening: what is known of the latest opening; ``None`` before the first.
         failures: calls that failed, in all states; stalled ones not before they end.
+        opened: how often it has opened.
         neutral: calls that ended without being evidence.
         rejected: calls that were refused.
         would_refuse: calls that the shadow mode let pass and that would have been refused.
@@ -147,6 +148,7 @@ class Circuit:
         "on_change",
         "on_room",
         "on_stalled",
+        "opened",
         "opening",
         "owner",
         "parent",
@@ -203,7 +205,7 @@ class Circuit:
         self.generation = 0
         self.since = -inf
         self.opening: Opening | None = None
-        self.failures = self.neutral = self.rejected = 0
+        self.failures = self.neutral = self.rejected = self.opened = 0
         self.would_refuse = self.would_refuse_succeeded = 0
         self.waiting: dict[Waiter, Ticket] = {}
         self.on_change: Callable[[Transition], object] | None = None
@@ -659,6 +661,7 @@ class Circuit:
             mean_gap = 0.0 if self._traffic is None else self._traffic.mean_gap
             open_for = self._open_time.draw(mean_gap, again=again)
             self._open_until = now + open_for
+            self.opened += 1
         if opening is not None:
             self.opening = opening
             self._refuse_waiting(now)

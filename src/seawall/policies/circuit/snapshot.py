@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from seawall.core.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from seawall.core.policy import Policy
+    from seawall.policies.circuit.core import Circuit
     from seawall.policies.circuit.state import State
 
 
@@ -57,3 +60,34 @@ class CircuitSnapshot(Snapshot):
     cause: str | None
     patience: float | None
     parent: str | None
+
+
+def snapshot_of(
+    circuit: Circuit, now: float, policy: Policy, parent: str | None
+) -> CircuitSnapshot:
+    """Return what a circuit is doing at this time, for the policy around it."""
+    failures, calls = circuit.evidence(now)
+    ended = circuit.successes + circuit.failures + circuit.neutral
+    return CircuitSnapshot(
+        policy=type(policy).__name__,
+        name=policy.name,
+        state=circuit.state,
+        shadow=circuit.shadow,
+        since=None if circuit.since == -inf else max(0.0, now - circuit.since),
+        retry_after=circuit.retry_after(now),
+        calls=ended + circuit.in_flight,
+        successes=circuit.successes,
+        failures=circuit.failures,
+        neutral=circuit.neutral,
+        in_flight=circuit.in_flight,
+        rejected=circuit.rejected,
+        would_refuse=circuit.would_refuse,
+        would_refuse_succeeded=circuit.would_refuse_succeeded,
+        window_calls=calls,
+        window_failures=failures,
+        rate=failures / calls if calls else None,
+        opened=circuit.opened,
+        cause=None if circuit.opening is None else circuit.opening.cause,
+        patience=circuit.patience,
+        parent=parent,
+    )
