@@ -108,7 +108,10 @@ class Bulkhead(Policy):
         if call.loop is not self._loop:
             self._move(call.loop)
         slots = self._slots
-        if not slots.take():
+        # `take` and `release` are written out here: each call of a method costs as much as both do.
+        if slots.in_flight < slots.limit and not slots.queue:
+            slots.in_flight += 1
+        else:
             await self._wait(slots, call)
         try:
             result = await proceed(call)
@@ -116,7 +119,9 @@ class Bulkhead(Policy):
             slots.release()
             raise
         if call.open is None:
-            slots.release()
+            slots.in_flight -= 1
+            if slots.queue:
+                slots.grant()
         else:
             call.open.on_release(slots.release)
         return result

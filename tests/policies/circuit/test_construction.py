@@ -50,6 +50,9 @@ WRONG = [
     *[(Circuit, "close_after", value, error) for value, error in WHOLE],
     *[(Circuit, "count_retries", value, TypeError) for value in (None, 1, "yes")],
     *[(Circuit, "shadow", value, TypeError) for value in (None, 1, "yes")],
+    *[(Circuit, "stalls", value, TypeError) for value in (None, 1, "yes")],
+    *[(Circuit, "end_stalled", value, TypeError) for value in (None, 1, "yes")],
+    *[(Circuit, "parent", value, TypeError) for value in (1, "parent", Circuit)],
     *[(Circuit, "random", value, TypeError) for value in (None, 0.5)],
     *[(Circuit, "trip", value, TypeError) for value in (True, False, "5", [5], FailureRate)],
     *[(Circuit, "trip", value, ValueError) for value in (0, -1, 0.0, 1.5, nan, inf, -0.5)],
@@ -114,3 +117,31 @@ def test_a_new_circuit_is_closed_and_keeps_what_it_was_given():
     assert (default.probes, default.close_after) == (1, 1)
     assert (default.count_retries, default.shadow) == (False, False)
     assert (default.opening, default.would_refuse, default.retry_after(0.0)) == (None, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "parameter, allowed",
+    [
+        *[(name, "True or False") for name in ("count_retries", "stalls", "end_stalled", "shadow")],
+        ("parent", "a Circuit or None"),
+    ],
+)
+def test_what_is_allowed_is_said(parameter, allowed):
+    """The message is a sentence that says what the parameter may be."""
+    with pytest.raises(TypeError) as caught:
+        Circuit(**{parameter: 1})
+    assert str(caught.value) == f"{parameter} must be {allowed}, not 1"
+
+
+def test_ending_what_is_stalled_needs_stalls():
+    """Where silence is no evidence nothing is ever stalled, so the two together are a mistake."""
+    with pytest.raises(ValueError) as caught:
+        Circuit(stalls=False, end_stalled=True)
+    message = "end_stalled=True needs stalls=True: no other call is ever stalled"
+    assert str(caught.value) == message
+
+
+def test_a_new_circuit_has_nobody_to_name():
+    """Alone, a circuit has no owner, no name, and a refusal says so."""
+    circuit = Circuit()
+    assert (circuit.owner, circuit.name, circuit.on_stalled) == (None, None, None)

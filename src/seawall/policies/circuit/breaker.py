@@ -152,7 +152,8 @@ class CircuitBreaker(CircuitControls):
             self._see(now)
             self._tell_refusal(call, refusal)
             raise
-        ticket.outer = call.ticket
+        outer = call.ticket
+        ticket.outer = outer
         call.ticket = ticket
         try:
             if self._has_extras:
@@ -161,7 +162,7 @@ class CircuitBreaker(CircuitControls):
         except BaseException as error:
             self._settle_error(call, ticket, error)
             raise
-        call.ticket = ticket.outer
+        call.ticket = outer
         if call.classifier is None and call.open is None:
             circuit.settle(ticket, _SUCCESS, loop.time())
         else:

@@ -286,7 +286,9 @@ class Circuit:
                 gap = now - traffic.last
                 traffic.last = now
                 if gap <= traffic.usual:
-                    traffic.mean_gap += (gap - traffic.mean_gap) * 0.015625
+                    # Written out: `learn` does the same.
+                    mean = traffic.mean_gap
+                    traffic.mean_gap = mean + (gap - mean) * 0.015625
                 else:
                     traffic.learn(gap)
         elif self._takes_probe(now):

@@ -1,0 +1,227 @@
+"""Small promises of the circuit, each of which a change of one token would break."""
+
+from __future__ import annotations
+
+import pytest
+
+from seawall.core.errors import CircuitOpenError
+from seawall.core.verdict import Kind
+from seawall.policies.circuit.core import Circuit, State
+from seawall.policies.circuit.rules import ConsecutiveFailures, FailureRate
+from seawall.policies.circuit.slow_calls import SlowCallRate
+
+SUCCESS, FAILURE, NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
+
+
+class Waiter:
+    def refuse(self, error):
+        self.error = error
+
+
+def call(circuit, kind, now, *, first=True, cause=None):
+    circuit.settle(circuit.admit(now, first), kind, now, cause)
+
+
+def told(circuit):
+    transitions = []
+    circuit.on_change = transitions.append
+    return transitions
+
+
+def test_all_successes_are_counted():
+    """Those that were handed over in several goes, those that were not, and those of probes."""
+    circuit = Circuit(2, open_for=5.0)
+    for now in (0.0, 0.1, 0.2):
+        for _ in range(10):
+            call(circuit, SUCCESS, now)
+        call(circuit, FAILURE, now)
+    call(circuit, FAILURE, 0.3)
+    call(circuit, SUCCESS, 5.3)
+    call(circuit, SUCCESS, 5.4)
+    assert (circuit.successes, circuit.failures, circuit.neutral) == (32, 4, 0)
+
+
+def test_a_transition_tells_all_of_it():
+    """When, how long the state before lasted, with what evidence, and for how long it is open."""
+    circuit = Circuit(1, open_for=5.0)
+    transitions = told(circuit)
+    circuit.reset(1.0)
+    call(circuit, FAILURE, 4.0, cause="OSError")
+    opened = transitions[-1]
+    assert (opened.before, opened.after, opened.time) == (State.CLOSED, State.OPEN, 4.0)
+    assert (opened.lasted, opened.open_for) == (3.0, 5.0)
+    assert tuple(opened.opening) == (1, 1, "OSError")
+    call(circuit, SUCCESS, 9.5)
+    closed = transitions[-1]
+    assert (closed.after, closed.lasted, closed.opening) == (State.CLOSED, 0.0, None)
+    assert closed.open_for is None
+
+
+def test_each_transition_has_a_generation_of_its_own():
+    """Also the move to another loop, from whatever generation, is one further."""
+    circuit = Circuit(1)
+    circuit.trip(0.0)
+    circuit.reset(0.0)
+    assert circuit.generation == 2
+    circuit.shift(100.0)
+    assert circuit.generation == 3
+
+
+def test_on_another_loop_no_time_has_passed():
+    """Neither since the last change, nor since the last answer, nor for quiet successes."""
+    circuit = Circuit(ConsecutiveFailures(2) & FailureRate(0.1, 30.0, 1))
+    circuit.reset(10.0)
+    for now in (11.0, 11.3, 11.6):
+        call(circuit, SUCCESS, now)
+    patience = circuit.patience
+    circuit.shift(-500.0)
+    assert circuit.since == -490.0
+    # The lag is 0.3 s, as it was: a sample of 500 s would raise the patience.
+    call(circuit, SUCCESS, 11.9 - 500.0)
+    assert circuit.patience <= patience
+    for now in (12.0, 12.1):
+        call(circuit, FAILURE, now - 500.0)
+    assert circuit.state is State.OPEN
+    assert tuple(circuit.opening)[:2] == (2, 6)
+
+
+@pytest.mark.parametrize("end", ["stalled", "waiting", "begun"])
+def test_the_cause_of_a_probe_that_was_not_in_flight_is_kept(end):
+    """A probe that was stalled, waited or had begun says what it failed with, to the parent too."""
+    parent = Circuit(1, open_for=5.0)
+    circuit = Circuit(1, open_for=5.0, parent=parent)
+    for now in (0.0, 0.1, 0.2):
+        call(circuit, SUCCESS, now)
+    call(circuit, FAILURE, 0.3, cause="first")
+    probe = circuit.admit(5.5)
+    assert (probe.probe, probe.above.probe) == (True, True)
+    if end == "stalled":
+        with pytest.raises(CircuitOpenError):
+            circuit.admit(6.2)
+        assert circuit.admit(6.6).probe
+    elif end == "waiting":
+        probe.waits(Waiter())
+    else:
+        circuit.begin(probe, 5.6, answered=False)
+    circuit.settle(probe, FAILURE, 6.7, "second")
+    assert circuit.opening.cause == parent.opening.cause == "second"
+
+
+def test_what_begins_is_an_answer_for_the_parent_too_where_it_is_one():
+    """A parent learns its patience from the responses that begin well, and from no others."""
+    for answered in (True, False):
+        parent = Circuit(open_for=5.0)
+        circuit = Circuit(parent=parent)
+        for now in (0.0, 0.3, 0.6):
+            circuit.begin(circuit.admit(now), now + 0.1, answered=answered)
+        assert (parent.patience is not None) == answered
+        assert (circuit.patience is not None) == answered
+
+
+def test_a_call_that_goes_on_is_forgotten_by_the_parent_too():
+    """A parent that trips later does not refuse who waits no longer."""
+    parent = Circuit()
+    circuit = Circuit(parent=parent)
+    ticket = circuit.admit(0.0)
+    waiter = Waiter()
+    ticket.waits(waiter)
+    ticket.goes_on(waiter, 1.0)
+    assert parent.waiting == circuit.waiting == {}
+
+
+def test_a_retry_of_a_child_is_no_evidence_for_the_parent():
+    """Whether it is a first attempt is the same for both."""
+    parent = Circuit(1)
+    circuit = Circuit(1, parent=parent)
+    call(circuit, FAILURE, 0.0, first=False)
+    assert parent.state is circuit.state is State.CLOSED
+    counting = Circuit(1, count_retries=True, parent=parent)
+    call(counting, FAILURE, 0.0, first=False)
+    assert (parent.state, counting.state) == (State.CLOSED, State.OPEN)
+
+
+def test_a_refusal_has_the_key_of_the_call():
+    """Also where it is the parent's."""
+    parent = Circuit()
+    circuit = Circuit(parent=parent)
+    parent.trip(0.0)
+    assert circuit.refusal(0.5, "host").key == "host"
+    circuit.trip(0.0)
+    assert circuit.refusal(0.5, "host").key == "host"
+
+
+def test_a_stalled_call_took_as_long_as_it_has_been_in_flight():
+    """A rule about slow calls hears how long, and so it hears of what began late, or waited."""
+    circuit = Circuit(SlowCallRate(1.0, slower_than=5.0, window=100.0, minimum_calls=1))
+    for now in (0.0, 0.1, 0.2):
+        call(circuit, SUCCESS, now)
+    circuit.admit(1.0)
+    circuit.settle(circuit.admit(3.0), NEUTRAL, 3.0)
+    assert circuit.evidence(3.0) == (0, 4)
+    begun = circuit.admit(3.0)
+    circuit.begin(begun, 3.5)
+    circuit.settle(begun, SUCCESS, 90.0)
+    waited = circuit.admit(3.0)
+    waited.waits(Waiter())
+    circuit.settle(waited, FAILURE, 3.1)
+    assert circuit.evidence(3.1) == (0, 6)
+
+
+def test_settings_that_were_changed_can_be_read_back():
+    """What was reconfigured is what the circuit says, and an unknown name is told all names."""
+    circuit = Circuit()
+    circuit.reconfigure(stalls=False)
+    assert circuit.stalls is False
+    circuit.reconfigure(stalls=True, end_stalled=True)
+    assert (circuit.stalls, circuit.end_stalled) == (True, True)
+    with pytest.raises(TypeError) as caught:
+        circuit.reconfigure(more=1, less=2)
+    assert str(caught.value) == (
+        "reconfigure() takes close_after, count_retries, end_stalled, max_open_for, open_for, "
+        "probe_lease, probes, stalls, trip, not less, more"
+    )
+
+
+def test_in_shadow_each_call_that_waits_would_be_refused():
+    """They are counted together, and on top of those from before."""
+    circuit = Circuit(1, shadow=True)
+    circuit.trip(0.0)
+    call(circuit, SUCCESS, 0.5)
+    circuit.reset(0.6)
+    for _ in range(2):
+        circuit.admit(0.7).waits(Waiter())
+    circuit.trip(0.8)
+    assert (circuit.would_refuse, circuit.would_refuse_succeeded) == (3, 1)
+
+
+def test_only_calls_from_before_the_trip_are_ended():
+    """A probe that is as old as silence is not among them."""
+    circuit = Circuit(2, open_for=1.0, end_stalled=True, probes=5, probe_lease=60.0)
+    ended = []
+    circuit.on_stalled = ended.append
+    for now in (0.0, 0.1, 0.2):
+        call(circuit, SUCCESS, now)
+    before = [circuit.admit(1.0) for _ in range(3)]
+    with pytest.raises(CircuitOpenError):
+        circuit.admit(2.5)
+    assert ended == before[1:]
+    probe = circuit.admit(3.6)
+    assert probe.probe
+    circuit.settle(circuit.admit(5.5), NEUTRAL, 5.5)
+    assert ended == before[1:]
+
+
+def test_a_place_is_made_by_a_sign_of_life_of_another_call_only():
+    """The late success of a probe itself frees no other probe's place."""
+    circuit = Circuit(1, open_for=1.0, close_after=3, probes=2, probe_lease=60.0)
+    for now in (0.0, 0.1, 0.2):
+        call(circuit, SUCCESS, now)
+    call(circuit, FAILURE, 0.3)
+    late, other = circuit.admit(1.5), circuit.admit(1.5)
+    with pytest.raises(CircuitOpenError):
+        circuit.admit(3.5)
+    circuit.settle(late, SUCCESS, 3.6)
+    assert circuit.admit(3.7).probe
+    with pytest.raises(CircuitOpenError):
+        circuit.admit(3.8)
+    circuit.settle(other, NEUTRAL, 3.9)
