@@ -5,6 +5,7 @@
 #   make check                       ruff, mypy, pyright, import-linter
 #   make test-all                    the tests on every Python of $(VERSIONS) that is installed
 #   make soak                        the tests that take minutes
+#   make effectiveness               what the policies do to scenarios of failure, in virtual time
 #   make check-model                 the circuit against its model, in every interleaving of 4 calls
 #   make bench [BENCH="--quick"]     measure the overhead and update benchmarks/OVERHEAD.md
 #   make format                      let ruff format and fix
@@ -22,7 +23,7 @@ PYTHON ?= $(shell for candidate in python3 python python3.13 python3.12 python3.
 
 bin := $(VENV)/bin
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-model test-all soak bench format clean pytest ruff mypy pyright imports
+.PHONY: demo test check check-model effectiveness test-all soak bench format clean pytest ruff mypy pyright imports
 
 demo: $(VENV)/.demo
 	@$(bin)/python -m benchmarks.demo $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
@@ -63,6 +64,9 @@ test-all:
 
 soak: $(VENV)/.dev
 	$(bin)/python -m pytest -m soak
+
+effectiveness: $(VENV)/.dev
+	$(bin)/python -m pytest -m "effectiveness and not soak" -n auto
 
 check-model: $(VENV)/.dev
 	$(bin)/python -m tests.policies.circuit.exhaustive --calls 4
