@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -82,7 +83,8 @@ def test_interrupt(lines_before):
         for _ in range(lines_before):
             process.stdout.readline()
     else:
-        time.sleep(0.7)
+        # Something has been printed, so that the interpreter is up; nothing has been read.
+        assert select.select([process.stdout], [], [], 30)[0]
     began = time.monotonic()
     # A terminal interrupts all processes of the group.
     os.killpg(process.pid, signal.SIGINT)
