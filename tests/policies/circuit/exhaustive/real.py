@@ -109,12 +109,13 @@ class Real:
 
     def _view(self, circuit: Circuit) -> View:
         now = self.now
-        state = circuit.state.value
         opening = circuit.opening
+        retry_after, refuses = circuit.retry_after(now), circuit.refuses(now)
+        state = circuit.state.value  # last: to be asked shall change nothing
         return View(
             state,
-            circuit.retry_after(now),
-            circuit.refuses(now),
+            retry_after,
+            refuses,
             circuit.evidence(now) if state == CLOSED else None,
             None if opening is None else (opening.failures, opening.calls, opening.cause),
             circuit.would_refuse,
