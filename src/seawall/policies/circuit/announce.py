@@ -15,7 +15,7 @@ from seawall.core.events import (
 )
 from seawall.core.listeners import deliver, logger
 from seawall.core.observe import is_heard
-from seawall.policies.circuit.state import State
+from seawall.policies.circuit.state import State, Trigger
 
 if TYPE_CHECKING:
     from seawall.core.policy import Policy
@@ -37,6 +37,9 @@ _EVENTS: dict[State, type[CircuitEvent]] = {
 def announce(breaker: Policy, transition: Transition) -> None:
     """Log a transition, and tell those who listen to the breaker."""
     level = _LEVELS[transition.after]
+    if transition.trigger is Trigger.RELAPSED:
+        # The outage has been reported, and it may last for an hour with a probe each second.
+        level = logging.INFO
     if logger.isEnabledFor(level):
         _log(level, breaker, transition)
     if is_heard(breaker):

@@ -139,7 +139,7 @@ class CircuitControls(Policy):
         now = self._now()
         deadline = earliest(current_scope.get(), loop)
         until = min(deadline, inf if max_wait is None else now + max_wait)
-        while self._refuses(now):
+        while self._circuit.refuses(now):
             if now >= until:
                 if now >= deadline:
                     raise DeadlineError(policy=self, name=self.name, key=self._made_for)
@@ -178,9 +178,6 @@ class CircuitControls(Policy):
             # Another loop may have forgotten it.
             for breaker in family:
                 breaker._awaiting.pop(waiter, None)
-
-    def _refuses(self, now: float) -> bool:
-        return self._circuit.refuses(now)
 
     def _now(self) -> float:
         """Return the loop's time; without a running loop, the last one seen."""

@@ -69,8 +69,6 @@ _MEMORY: Final = 60.0
 # What reconfigure() may change beside the trip rule and the open times.
 _PLAIN: Final = ("probes", "close_after", "probe_lease", "count_retries", "end_stalled")
 
-_NOT_THERE: Final[Any] = object()
-
 
 class Circuit:
     """A circuit breaker without a clock: a pure state machine.

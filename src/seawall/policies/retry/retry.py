@@ -220,9 +220,11 @@ class Retry(Policy):
         last: float,
     ) -> float | str:
         """Return the seconds until the next attempt, or why there is none."""
-        step = self._decide(call, verdict, error, failed, last)
         name = "result" if error is None else type(error).__name__
+        record_attempt(call, name)
+        step = self._decide(call, verdict, error, failed, last)
         if not isinstance(step, str):
+            record_sleep(call, step)
             self.retries += 1
             if logger.isEnabledFor(logging.INFO):
                 _log(self, call, name, step)
@@ -245,27 +247,19 @@ class Retry(Policy):
             retryable = verdict.retryable
         else:
             retryable = all(self._matches(leaf) for leaf in leaves_of(error))
-        name = "result" if error is None else type(error).__name__
         if not retryable:
-            record_attempt(call, name)
+            name = "result" if error is None else type(error).__name__
             return f"{name} is not retried" if call.attempt > 1 else ""
         if failed >= self.attempts:
-            record_attempt(call, name)
             return ""
         reason = self._obstacle(call, verdict)
         if reason:
-            record_attempt(call, name)
             return reason
         delay = delay_of(self.backoff, failed, last)
         asked = verdict.retry_after
         if asked is not None:
             delay = asked + delay if asked > 0 else 0.0
-        reason = self._shortage(call, verdict, delay)
-        record_attempt(call, name)
-        if reason:
-            return reason
-        record_sleep(call, delay)
-        return delay
+        return self._shortage(call, verdict, delay) or delay
 
     def _tell_failure(self, call: Call[Any], verdict: Verdict, error: Exception | None) -> None:
         if is_heard(self):
