@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import inf
 from typing import Any
 
 import anyio
@@ -120,3 +121,8 @@ class Held:
         """Let all calls return that are in it."""
         self._gate.set()
         self._gate = anyio.Event()
+
+
+def believe(circuit):
+    """Let the silence that follows be believed at once, as if it had been looked at for long."""
+    circuit._silence.is_believed(0.0, -inf)

@@ -124,6 +124,7 @@ def simulate(
     *,
     seed: int,
     skip_refusals: bool = False,
+    turns: int = 0,
 ) -> Run:
     """Run all calls to their end.
 
@@ -134,12 +135,13 @@ def simulate(
         seed: of everything that is random.
         skip_refusals: leave out the calls that would be refused by an open circuit. They change
             nothing (a test shows it), and in a long outage they are nearly all.
+        turns: how often the loop turns between an answer and the caller who reads it.
     """
     chance.seed(seed)
     policy = make()
     policies = policy.policies if isinstance(policy, Pipeline) else (policy,)
     breaker = next((each for each in policies if isinstance(each, CircuitBreaker)), None)
-    this = Run(breaker, Dependency(behavior, Random(f"dependency {seed}")))
+    this = Run(breaker, Dependency(behavior, Random(f"dependency {seed}"), turns))
 
     async def main() -> None:
         times = arrivals(Random(f"traffic {seed}"))

@@ -101,8 +101,9 @@ class Dependency:
         abandoned: how many attempts were ended from outside before their answer came.
     """
 
-    def __init__(self, behavior: Behavior, random: Random) -> None:
+    def __init__(self, behavior: Behavior, random: Random, turns: int = 0) -> None:
         self._behavior = behavior
+        self._turns = turns
         self._random = random
         self.sent: list[float] = []
         self.abandoned = 0
@@ -116,6 +117,8 @@ class Dependency:
             if latency == inf:
                 await loop.create_future()
             await sleep(latency)
+            for _ in range(self._turns):
+                await sleep(0)
         except CancelledError:
             self.abandoned += 1
             raise

@@ -24,7 +24,7 @@ from seawall.core.verdict import Kind
 from seawall.policies.circuit.core import Circuit
 from seawall.policies.circuit.rules import TripRule
 from seawall.policies.circuit.tallies import Tally
-from tests.doubles import Held, Script, company, turns, virtual
+from tests.doubles import Held, Script, believe, company, turns, virtual
 from tests.virtual_time import VirtualLoop, run
 
 SUCCESS, FAILURE = Kind.SUCCESS, Kind.FAILURE
@@ -546,6 +546,7 @@ async def test_it_is_woken_by_what_admits_calls(wake):
 
         if wake == "late":
             group.start_soon(probes)
+            believe(breaker._circuit)
             await anyio.sleep(2.0)
             with pytest.raises(CircuitOpenError):
                 await breaker.execute(FINE)

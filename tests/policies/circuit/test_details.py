@@ -9,6 +9,7 @@ from seawall.core.verdict import Kind
 from seawall.policies.circuit.core import Circuit, State
 from seawall.policies.circuit.rules import ConsecutiveFailures, FailureRate
 from seawall.policies.circuit.slow_calls import SlowCallRate
+from tests.doubles import believe
 
 SUCCESS, FAILURE, NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
 
@@ -156,6 +157,7 @@ def test_a_stalled_call_took_as_long_as_it_has_been_in_flight():
     for now in (0.0, 0.1, 0.2):
         call(circuit, SUCCESS, now)
     circuit.admit(1.0)
+    believe(circuit)
     circuit.settle(circuit.admit(3.0), NEUTRAL, 3.0)
     assert circuit.evidence(3.0) == (0, 4)
     begun = circuit.admit(3.0)
@@ -202,6 +204,7 @@ def test_only_calls_from_before_the_trip_are_ended():
     for now in (0.0, 0.1, 0.2):
         call(circuit, SUCCESS, now)
     before = [circuit.admit(1.0) for _ in range(3)]
+    believe(circuit)
     with pytest.raises(CircuitOpenError):
         circuit.admit(2.5)
     assert ended == before[1:]

@@ -24,7 +24,7 @@ from seawall import (
 from seawall.core.call import Call
 from seawall.core.open_attempt import OpenAttempt
 from seawall.core.verdict import Verdict
-from tests.doubles import Held, Script, Witness, company, turns, virtual
+from tests.doubles import Held, Script, Witness, believe, company, turns, virtual
 from tests.virtual_time import VirtualLoop, run
 
 
@@ -51,6 +51,7 @@ async def quick(trip=2, **settings):
     for _ in range(2):
         await breaker.execute(answer)
     assert breaker.snapshot().patience == 1.0
+    believe(breaker._circuit)
     return breaker
 
 
@@ -316,6 +317,7 @@ async def test_a_body_that_is_open_is_not_ended():
     call = Call()
     call.begin(opens)
     assert await breaker.conduct(call) == "head"
+    believe(breaker._circuit)
     async with company() as group:
         calls = Calls(group, breaker)
         await calls.start(2)

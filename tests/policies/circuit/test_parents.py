@@ -20,7 +20,7 @@ from seawall.core.open_attempt import OpenAttempt
 from seawall.core.verdict import Kind, Verdict
 from seawall.events import CallRefused
 from seawall.policies.circuit.core import Circuit
-from tests.doubles import Held, Script, company, turns, virtual
+from tests.doubles import Held, Script, believe, company, turns, virtual
 from tests.virtual_time import run
 
 SUCCESS, FAILURE, NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
@@ -236,6 +236,7 @@ def test_silence_of_one_child_among_others_is_not_the_parents():
     for circuit in (dead, alive):
         for start in (0.0, 0.1):
             circuit.settle(circuit.admit(start), SUCCESS, start + 0.01)
+    believe(dead)
     for number in range(3):
         dead.admit(1.0 + number * 0.01)
     for number in range(40):
@@ -254,6 +255,7 @@ def test_silence_of_all_children_opens_the_parent():
         child.settle(child.admit(0.1), SUCCESS, 0.11)
     for child in children:
         child.admit(1.0)
+    believe(parent)
     error = refused(children[0], 2.5)
     assert (error.failures, error.cause) == (4, "stalled")
     assert [child.state for child in children] == [State.CLOSED] * 4

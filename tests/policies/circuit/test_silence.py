@@ -13,6 +13,7 @@ from seawall.core.verdict import Kind
 from seawall.policies.circuit.core import Circuit, State
 from seawall.policies.circuit.rules import ConsecutiveFailures, FailureRate, TripRule
 from seawall.policies.circuit.tallies import Tally
+from tests.doubles import believe
 
 SUCCESS, FAILURE, NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
 
@@ -35,6 +36,7 @@ def learned(trip=NEVER, *, lag=0.1, **options):
     answer(circuit, -lag / 2, 0.0)
     answer(circuit, 0.0, lag / 2)
     assert circuit.patience == pytest.approx(max(1.0, 9 * lag))
+    believe(circuit)
     return circuit
 
 
@@ -128,6 +130,7 @@ def test_an_answer_of_an_earlier_generation_is_an_answer():
     circuit.reset(4.0)
     circuit.admit(4.0)
     circuit.settle(early, SUCCESS, 4.9)
+    believe(circuit)
     silent = 4.0 + circuit.patience
     assert arrive(circuit, silent) == 0
     assert arrive(circuit, silent + 0.1) == 1
@@ -250,6 +253,59 @@ def test_slow_calls_among_answered_ones_are_never_stalled():
     assert circuit.evidence(now)[0] == 0
 
 
+# A client that was blocked itself
+
+
+def answered(*, q=1.0):
+    """Return a circuit with two answers, the last to a call sent at 0.0; no silence was noticed."""
+    circuit = learned(lag=q / 9)
+    circuit.settle(circuit.admit(0.0), SUCCESS, 0.0)
+    circuit.settle(circuit.admit(0.001), SUCCESS, 0.002)
+    return circuit
+
+
+def test_after_a_pause_silence_is_looked_at_for_as_long():
+    """The first to come after 0.6 s in which nobody came finds nothing that counts, for 0.6 s."""
+    circuit = answered()
+    for _ in range(8):
+        circuit.admit(0.5)
+    assert arrive(circuit, 1.1) == 0
+    assert arrive(circuit, 1.69) == 0
+    assert arrive(circuit, 1.71) == 8
+
+
+def test_silence_is_looked_at_for_the_patience_at_most():
+    """After an hour without calls, q is enough."""
+    circuit = answered()
+    circuit.admit(0.5)
+    assert arrive(circuit, 3600.0) == 0
+    assert arrive(circuit, 3600.99) == 0
+    assert arrive(circuit, 3601.0) == 1
+
+
+def test_while_calls_come_silence_is_found_at_once():
+    """Where the last call came a moment ago, nobody was blocked."""
+    circuit = answered()
+    now = 0.0
+    while now < 1.5:
+        now += 0.01
+        circuit.admit(now)
+    found = circuit.evidence(now)[0]
+    assert found == pytest.approx(50, abs=3)
+
+
+def test_an_answer_after_a_pause_takes_the_suspicion_back():
+    """The calls of a blocked client are answered when it goes on, and count as slow at most."""
+    circuit = answered()
+    calls = [circuit.admit(0.5 + number * 0.001) for number in range(20)]
+    for number in range(50):
+        assert arrive(circuit, 12.0 + number * 0.001) == 0
+    for number, ticket in enumerate(calls):
+        circuit.settle(ticket, SUCCESS, 12.1 + number * 0.01)
+        assert arrive(circuit, 12.1 + number * 0.01) == 0
+    assert circuit.state is State.CLOSED
+
+
 def test_one_answer_ends_the_silence():
     """What was sent within the last q and answered proves the dependency alive for another q."""
     circuit = learned()
@@ -257,6 +313,7 @@ def test_one_answer_ends_the_silence():
         circuit.admit(1.0)
     alive = circuit.admit(1.9)
     circuit.settle(alive, SUCCESS, 1.95)
+    believe(circuit)
     silent = 1.9 + circuit.patience
     assert arrive(circuit, silent) == 0
     assert arrive(circuit, silent + 0.01) == 5
@@ -305,6 +362,7 @@ def test_a_response_that_has_begun_is_not_in_flight():
     circuit.begin(stream, 1.2)
     silent = 1.0 + circuit.patience
     circuit.begin(stream, 1.3)
+    believe(circuit)
     assert arrive(circuit, silent) == 0
     assert arrive(circuit, silent + 0.1) == 1
     assert circuit.in_flight == 2
@@ -374,6 +432,7 @@ def test_the_clock_of_another_loop_makes_no_silence(delta):
     circuit = learned()
     circuit.admit(0.5)
     circuit.shift(delta)
+    believe(circuit)
     assert circuit.patience == 1.0
     circuit.admit(delta + 0.6)
     assert arrive(circuit, delta + 1.6) == 0
@@ -470,6 +529,28 @@ def test_patience_learns_how_long_a_stalled_call_took(found):
     assert circuit.patience == pytest.approx(3 * (mean + 4 * deviation))
 
 
+def test_what_was_only_slow_is_remembered_for_ten_minutes():
+    """Quick answers do not make q forget at once that a call which seemed lost took 5 s."""
+    circuit = learned()
+    ticket = circuit.admit(1.0)
+    assert arrive(circuit, 3.0) == 1
+    circuit.settle(ticket, SUCCESS, 6.0)
+    for number in range(3000):
+        answer(circuit, 7.0 + number * 0.2, 7.05 + number * 0.2)
+        if number * 0.2 < 590.0:
+            assert circuit.patience >= 7.5
+    assert circuit.patience == 1.0
+
+
+def test_a_client_that_was_blocked_remembers_nothing_for_long():
+    """An answer that came late, though no silence was found, is forgotten among quick ones."""
+    circuit = answered()
+    circuit.settle(circuit.admit(1.0), SUCCESS, 20.0)
+    for number in range(100):
+        answer(circuit, 20.0 + number * 0.05, 20.04 + number * 0.05)
+    assert circuit.patience == 1.0
+
+
 def test_a_dependency_that_became_slow_trips_once():
     """After a shift from 20 ms to 5 s for good, q has learned: there is no second trip."""
     circuit, trips = Circuit(open_for=5.0), []
@@ -501,12 +582,57 @@ def test_a_probe_has_a_place_for_the_patience_at_most_30_seconds(lag, lease):
     assert circuit.retry_after(15.0) == pytest.approx(lease)
 
 
+def leases(circuit, now, count):
+    """Return the leases of so many probes in a row that all hang."""
+    found = []
+    for _ in range(count):
+        circuit.admit(now)
+        found.append(circuit.retry_after(now))
+        now += found[-1]
+    return found
+
+
+def test_each_hung_probe_doubles_the_next_lease():
+    """A probe that hangs keeps a caller waiting, so the next one is risked later: 30 s at most."""
+    circuit = learned(1)
+    circuit.trip(10.0)
+    assert leases(circuit, 15.0, 8) == pytest.approx([1, 2, 4, 8, 16, 30, 30, 30])
+
+
+def test_a_new_half_open_period_begins_with_the_patience_again():
+    """What hung in the last period says nothing of the next."""
+    circuit = learned(1)
+    circuit.trip(10.0)
+    hung = circuit.admit(15.0)
+    assert leases(circuit, 16.0, 2) == pytest.approx([2, 4])
+    circuit.settle(hung, FAILURE, 22.0)
+    assert leases(circuit, 27.0, 2) == pytest.approx([1, 2])
+
+
+def test_a_probe_that_ends_within_its_lease_doubles_nothing():
+    """A cancelled caller says nothing; one that is cancelled after its lease did hang."""
+    circuit = learned(1)
+    circuit.trip(10.0)
+    circuit.settle(circuit.admit(15.0), NEUTRAL, 15.5)
+    assert leases(circuit, 15.5, 1) == [1.0]
+    circuit = learned(1)
+    circuit.trip(10.0)
+    circuit.settle(circuit.admit(15.0), NEUTRAL, 16.0)
+    assert leases(circuit, 16.0, 1) == [2.0]
+
+
+def test_where_stalled_calls_are_ended_no_lease_doubles():
+    """There few callers wait, and the first probe after an outage shall come soon."""
+    circuit = learned(1, end_stalled=True)
+    circuit.trip(10.0)
+    assert leases(circuit, 15.0, 4) == pytest.approx([1.0] * 4)
+
+
 def test_a_given_lease_is_the_lease():
-    """``probe_lease`` is exact, whatever q has learned."""
+    """``probe_lease`` is exact, whatever q has learned, and however many probes have hung."""
     circuit = learned(1, lag=2.0, probe_lease=3.0)
     circuit.trip(10.0)
-    circuit.admit(15.0)
-    assert circuit.retry_after(15.0) == 3.0
+    assert leases(circuit, 15.0, 4) == [3.0] * 4
 
 
 # Ending the stalled calls
@@ -619,18 +745,29 @@ class Naive:
         self.calls = []
         self.failures = 0
         self.mean = self.deviation = 0.0
-        self.patience = inf
+        self.patience = self.least_until = inf
+        self.least = 1.0
+        self.suspected = self.believed_from = None
 
     def youngest(self):
         return max((call["sent"] for call in self.calls if call["answered"]), default=-inf)
 
     def arrive(self, now):
-        if now - self.youngest() > self.patience:
+        if now - self.youngest() > self.patience and self.is_believed(now):
             for call in self.calls:
                 flying = call["flying"] and now - call["sent"] > self.patience
                 if flying and not call["stalled"]:
                     call["stalled"] = True
                     self.failures += call["first"]
+
+    def is_believed(self, now):
+        sent = [call["sent"] for call in self.calls if call["flying"] and not call["stalled"]]
+        if not sent:
+            return False
+        if self.suspected != self.youngest():
+            self.suspected = self.youngest()
+            self.believed_from = now + min(now - max(sent), self.patience)
+        return now >= self.believed_from
 
     def send(self, now, first):
         self.calls.append(
@@ -642,24 +779,28 @@ class Naive:
         lag = now - self.youngest()
         took = now - call["sent"]
         if call["stalled"] or (lag > self.patience and took > self.patience):
-            self.sample(took)
+            if call["stalled"]:
+                self.least, self.least_until = max(self.least, 1.5 * took), now + 600
+            self.sample(took, now)
         elif call["sent"] > self.youngest() and lag < inf:
-            self.sample(min(lag, self.patience))
+            self.sample(min(lag, self.patience), now)
         call["answered"], call["flying"] = True, False
 
-    def sample(self, value):
+    def sample(self, value, now):
+        if now >= self.least_until:
+            self.least, self.least_until = 1.0, inf
         if self.patience == inf:
             self.mean, self.deviation = value, value / 2
         else:
             error = value - self.mean
             self.mean += error / 8
             self.deviation += (abs(error) - self.deviation) / 4
-        self.patience = max(1.0, 3 * (self.mean + 4 * self.deviation))
+        self.patience = max(self.least, 3 * (self.mean + 4 * self.deviation))
 
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from([0.25, 0.5, 1.0, 1.5, 4.0, 32.0]),
+        st.sampled_from([0.25, 0.5, 1.0, 1.5, 4.0, 32.0, 500.0]),
         st.sampled_from(["send", "send", "retry", "answer", "answer", "fail", "wait", "begin"]),
         st.integers(0, 30),
     ),

@@ -52,7 +52,8 @@ class CircuitBreaker(CircuitControls):
         probes: calls at a time that may try whether the dependency is back.
         close_after: successes of probes in a row that close the circuit.
         probe_lease: seconds after which an unsettled probe makes room for the next. Default: the
-            time after which a call is stalled, at most 30 s.
+            time after which a call is stalled, at most 30 s; without ``end_stalled`` twice as long
+            after each probe that has lost its place so.
         failures: exception types that are failures here; others that the verdict calls a failure
             are then successes.
         ignore: exception types that count for nothing here.

@@ -14,11 +14,13 @@
 #     close the circuit, one failure re-opens it. Opening also refuses the admitted calls that wait.
 #  6. A NEUTRAL probe frees its place at once, and proves nothing.
 #  7. A probe that is older than its lease has lost its place, but its verdict counts as long as
-#     the half-open period lasts.
+#     the half-open period lasts. The next lease is then twice as long, but with a given
+#     `probe_lease`, or `end_stalled`.
 #  8. A refusal says when to come back, in seconds from now; only ISOLATED does not know.
 #  9. ISOLATED refuses all until reset. Shadow is a mode beside the states: the state moves as it
 #     would, and who would be refused is admitted with a ticket that counts for nothing.
-# 10. CLOSED: when an admission finds silence, each call that has been in flight for too long is a
+# 10. CLOSED: when an admission finds silence, and still finds it after as long as none had come
+#     before (the client may have been blocked itself), each call in flight for too long is a
 #     failure, once. A call that waits for a slot, or whose response has begun, is not in flight.
 #     The late success of a stalled call is the one verdict of an older generation that counts: the
 #     next to arrive is the probe. With `end_stalled` the stalled calls are ended too, from the trip
@@ -63,6 +65,8 @@ _SHADOWED: Final = -1
 _NONE: Final = -2
 
 _LONGEST_LEASE: Final = 30.0
+# From a patience of 1 s, the least that there is, these lead to the longest lease.
+_MOST_DOUBLINGS: Final = 5
 # Seconds after its open time for which an open circuit is worth remembering.
 _MEMORY: Final = 60.0
 
@@ -87,7 +91,8 @@ class Circuit:
         probes: how many calls at a time may try whether the dependency is back. Default 1.
         close_after: successes of probes in a row that close the circuit. Default 1.
         probe_lease: seconds after which an unsettled probe makes room for the next. Default: the
-            time after which a call is stalled, at most 30 s.
+            time after which a call is stalled, at most 30 s; without ``end_stalled`` twice as long
+            after each probe that has lost its place so.
         count_retries: count all attempts instead of the first of each call. Default ``False``.
         stalls: whether calls that are in flight for too long, while nothing is answered, are
             failures. Default ``True``.
@@ -311,10 +316,7 @@ class Circuit:
         ticket.outer = None
         sent[ticket] = None
         if probe:
-            lease = self.probe_lease
-            if lease is None:
-                lease = min(silence.patience, _LONGEST_LEASE)
-            self._places[ticket] = now + lease
+            self._places[ticket] = now + self._lease()
         return ticket
 
     def settle(self, ticket: Ticket, kind: Kind, now: float, cause: str | None = None) -> None:
@@ -379,7 +381,7 @@ class Circuit:
         elif ticket in flight.stalled:
             del flight.stalled[ticket]
             if answered:
-                self._answer_late(ticket, now)
+                self._answer_late(ticket, now, found=True)
         else:
             return
         flight.apart[ticket] = now - ticket.start
@@ -536,6 +538,14 @@ class Circuit:
             return max(0.0, self._open_until - now)
         return self._places.wait(self.probes, now) if state is _HALF_OPEN else 0.0
 
+    def _lease(self) -> float:
+        if self.probe_lease is not None:
+            return self.probe_lease
+        # Each probe that hangs keeps a caller waiting, so the next one comes later. Where the calls
+        # from before the trip are ended few wait, and a quick recovery is worth more.
+        doublings = 0 if self.end_stalled else min(self._places.lost, _MOST_DOUBLINGS)
+        return min(self._silence.patience * 2.0**doublings, _LONGEST_LEASE)
+
     def _takes_probe(self, now: float) -> bool:
         if self._state is _OPEN and now >= self._open_until:
             self._move(Trigger.ARRIVAL, now)
@@ -555,7 +565,7 @@ class Circuit:
         if ticket.above is not None:
             ticket.above.circuit.settle(ticket.above, kind, now, cause)
         if stalled and kind is _SUCCESS:
-            self._answer_late(ticket, now)
+            self._answer_late(ticket, now, found=True)
         if stalled and self._state is _CLOSED and ticket.generation != _SHADOWED:
             # It has been a failure already.
             self._count(kind)
@@ -577,7 +587,7 @@ class Circuit:
             self._record(kind, duration, now, cause)
 
     def _settle_probe(self, ticket: Ticket, kind: Kind, now: float, cause: str | None) -> None:
-        self._places.free(ticket)
+        self._places.free(ticket, now)
         if kind is _SUCCESS:
             self._row += 1
             if self._row >= self.close_after:
@@ -604,26 +614,28 @@ class Circuit:
         silence = self._silence
         if lag > silence.patience and now - ticket.start > silence.patience:
             # Stalled, though no arrival has found it so.
-            self._answer_late(ticket, now)
+            self._answer_late(ticket, now, found=False)
         elif ticket.start > silence.youngest:
-            silence.learn(lag)
+            silence.learn(lag, now)
             silence.youngest = ticket.start
 
-    def _answer_late(self, ticket: Ticket, now: float) -> None:
+    def _answer_late(self, ticket: Ticket, now: float, *, found: bool) -> None:
         """Take the late success of a stalled call for a sign of life: the next call may probe."""
         silence = self._silence
-        silence.learn_stall(now - ticket.start)
+        silence.learn_stall(now - ticket.start, now, found=found)
         silence.youngest = max(silence.youngest, ticket.start)
         if self._state is _OPEN:
             self._open_until = min(self._open_until, now)
         else:
-            self._places.free_one(self.probes, ticket)
+            self._places.free_one(self.probes, ticket, now)
         if self.on_room is not None:
             self.on_room()
 
     def _find_stalled(self, now: float) -> None:
         """In silence, count what has been in flight for too long; end it, where that is asked."""
         flight = self._flight
+        if not self._silence.is_believed(now - flight.latest(), now):
+            return
         found = flight.find_stalled(now - self._silence.patience)
         for ticket in found:
             is_evidence = ticket.first or self.count_retries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,20 +13,31 @@ if TYPE_CHECKING:
 class Places(dict["Ticket", float]):
     """The probes that hold a place, each with the end of its lease.
 
-    All leases of one period are of about the same length, so the first to be taken is the first to
-    end.
+    No lease is shorter than the one before it, so the first to be taken is the first to end.
+
+    Attributes:
+        lost: how many leases of this half-open period are known to have ended before their probes.
     """
 
-    __slots__ = ()
+    __slots__ = ("lost",)
 
-    def free(self, ticket: Ticket) -> None:
+    def __init__(self) -> None:
+        self.lost = 0
+
+    def clear(self) -> None:
+        """Begin a new period."""
+        super().clear()
+        self.lost = 0
+
+    def free(self, ticket: Ticket, now: float) -> None:
         """Take its place from a probe, if it still has one."""
-        self.pop(ticket, None)
+        if now >= self.pop(ticket, inf):
+            self.lost += 1
 
-    def free_one(self, limit: int, ticket: Ticket) -> None:
+    def free_one(self, limit: int, ticket: Ticket, now: float) -> None:
         """Make room if there is none, because of a sign of life from this call."""
         if ticket not in self and len(self) >= limit:
-            del self[next(iter(self))]
+            self.free(next(iter(self)), now)
 
     def has_room(self, limit: int, now: float) -> bool:
         """End the leases that are over; say whether fewer than this many places are held."""
@@ -33,7 +45,7 @@ class Places(dict["Ticket", float]):
             oldest = next(iter(self))
             if now < self[oldest]:
                 break
-            del self[oldest]
+            self.free(oldest, now)
         return len(self) < limit
 
     def wait(self, limit: int, now: float) -> float:

@@ -9,6 +9,10 @@
 # large it usually becomes is learned as TCP learns its retransmission timeout (RFC 6298): a mean
 # and a mean deviation. A lag far above that is silence, and then each call that has been in flight
 # for as long is a failure.
+#
+# A client that was blocked itself finds the same: nothing has been answered, though the answers are
+# there and only wait to be read. Then nothing has been sent for as long, either. So silence is
+# believed only after it has been looked at for as long as there had been no call before.
 
 from __future__ import annotations
 
@@ -18,6 +22,9 @@ from typing import Final
 _FLOOR: Final = 1.0
 # While the patience is at its floor, samples up to here could not raise it: 3 * (s + 4 * s) <= 1.
 _USUAL_LAG: Final = _FLOOR / 15.0
+# What was only slow may be so again: seconds for which that is remembered, and a margin.
+_MEMORY: Final = 600.0
+_MARGIN: Final = 1.5
 
 
 class Silence:
@@ -29,12 +36,23 @@ class Silence:
     Attributes:
         youngest: when the youngest call that was answered had been sent.
         patience: seconds of lag from which on it is silence, and seconds in flight from which on a
-            call is then stalled: 3 · (mean + 4 · deviation) of the lag, at least 1 s. It is ``inf``
-            until the second answer.
+            call is then stalled: 3 · (mean + 4 · deviation) of the lag, at least 1 s, and at least
+            1.5 times what a call took that was found stalled in the last 10 minutes and then
+            succeeded. It is ``inf`` until the second answer.
         usual_lag: samples up to here change nothing.
     """
 
-    __slots__ = ("_deviation", "_mean", "patience", "usual_lag", "youngest")
+    __slots__ = (
+        "_believed_from",
+        "_deviation",
+        "_least",
+        "_least_until",
+        "_mean",
+        "_suspected",
+        "patience",
+        "usual_lag",
+        "youngest",
+    )
 
     def __init__(self, *, enabled: bool) -> None:
         self.enable(enabled)
@@ -46,27 +64,59 @@ class Silence:
         self.patience = inf
         self.usual_lag = -inf
         self._mean = self._deviation = 0.0
+        self._least = _FLOOR
+        self._least_until = inf
+        # What the youngest answered call was when silence was first found, if it was.
+        self._suspected = inf
+        self._believed_from = inf
 
-    def learn(self, lag: float) -> None:
+    def is_believed(self, gap: float, now: float) -> bool:
+        """Say whether silence that is found now can be held against the dependency.
+
+        Args:
+            gap: seconds since the latest of the calls in flight was sent.
+            now: the time.
+        """
+        if self._suspected != self.youngest:
+            self._suspected = self.youngest
+            self._believed_from = now + min(gap, self.patience)
+        return now >= self._believed_from
+
+    def learn(self, lag: float, now: float) -> None:
         """Take a sample of the lag, in seconds, just before a younger call is answered."""
         if lag < inf:
-            self._sample(min(lag, self.patience))
+            self._sample(min(lag, self.patience), now)
 
-    def learn_stall(self, duration: float) -> None:
-        """Learn that a call which seemed stalled was only slow: it took this many seconds."""
-        if self.patience < inf:
-            self._sample(duration)
+    def learn_stall(self, duration: float, now: float, *, found: bool) -> None:
+        """Learn that a call which seemed stalled was only slow: it took this many seconds.
+
+        Args:
+            duration: the seconds.
+            now: the time.
+            found: whether an arrival had found it stalled; it may be so again.
+        """
+        if self.patience == inf:
+            return
+        if found:
+            self._least = max(self._least, _MARGIN * duration)
+            self._least_until = now + _MEMORY
+        self._sample(duration, now)
 
     def shift(self, delta: float) -> None:
         """Move all times along by ``delta`` seconds."""
         self.youngest += delta
+        self._least_until += delta
+        self._suspected = inf
 
-    def _sample(self, seconds: float) -> None:
+    def _sample(self, seconds: float, now: float) -> None:
         if self.patience == inf:
             self._mean, self._deviation = seconds, seconds / 2
         else:
             error = seconds - self._mean
             self._mean += error / 8
             self._deviation += (abs(error) - self._deviation) / 4
-        self.patience = max(_FLOOR, 3.0 * (self._mean + 4.0 * self._deviation))
+        if now >= self._least_until:
+            self._least = _FLOOR
+            self._least_until = inf
+        self.patience = max(self._least, 3.0 * (self._mean + 4.0 * self._deviation))
         self.usual_lag = _USUAL_LAG if self.patience == _FLOOR else -inf

@@ -94,6 +94,7 @@ class Model:
         self.wait: float | None = None
         self.base = 0.0
         self.places: tuple[Place, ...] = ()
+        self.lost = 0
         self.successes = 0
         self.gaps: tuple[float, ...] = ()
         self.last_admission: float | None = None
@@ -175,15 +176,25 @@ class Model:
             self.successes = 0
         probe = self.state == HALF_OPEN
         if probe:
-            self.places += (Place(number, now + self._lease()),)
+            self.places += (Place(number, now + self._lease(now)),)
         self.calls[number] = Call(number, self.generation, born, probe, first, sent=now)
         return probe
 
-    def _lease(self) -> float:
+    def _lease(self, now: float) -> float:
         if self.setup.probe_lease is not None:
             return self.setup.probe_lease
         q = self.silence.q
-        return 30.0 if q is None else min(q, 30.0)
+        # Open: which probes have lost their place. Those whose lease ended before they did.
+        lost = self.lost + len(self.places) - len(self._taken(now))
+        if self.setup.end_stalled:
+            lost = 0
+        return 30.0 if q is None else min(q * 2.0**lost, 30.0)
+
+    def _remove_place(self, number: int, now: float) -> None:
+        for place in self.places:
+            if place.number == number:
+                self.lost += place.until <= now
+        self.places = tuple(place for place in self.places if place.number != number)
 
     def settle(self, number: int, kind: Kind, now: float) -> None:
         """Hear how a call ended (rules 2, 3, 5, 6 and 7)."""
@@ -194,10 +205,10 @@ class Model:
         if kind is Kind.SUCCESS and self.setup.stalls:
             late = call.stalled or self._overdue(call, now)
             if late:
-                self.silence.answer_late(call.sent, now)
+                self.silence.answer_late(call.sent, now, found=call.stalled)
             elif not call.begun:
                 self.silence.answer(call.sent, now)
-        self.places = tuple(place for place in self.places if place.number != number)
+        self._remove_place(number, now)
         if call.generation == self.generation:
             if call.probe:
                 self._hear_probe(kind, now)
@@ -246,7 +257,7 @@ class Model:
         call = self.calls[number]
         if self.setup.stalls:
             if call.stalled or self._overdue(call, now):
-                self.silence.answer_late(call.sent, now)
+                self.silence.answer_late(call.sent, now, found=call.stalled)
                 if all(place.number != number for place in self._taken(now)):
                     self._answered_late(now)
             else:
@@ -287,6 +298,7 @@ class Model:
         self.generation += 1
         self.since = now
         self.places = ()
+        self.lost = 0
         if state == CLOSED:
             self.ends_before = None
             # Open: whether the time without admissions is a gap between two. It is not.
@@ -348,7 +360,10 @@ class Model:
         return now - call.sent > q
 
     def _look_for_stalled(self, now: float) -> None:
-        if not self.setup.stalls or self.state == ISOLATED:
+        flying = [c.sent for c in self.calls.values() if not (c.waits or c.begun or c.stalled)]
+        if not (self.setup.stalls and flying and self.silence.silent(now)):
+            return
+        if not self.silence.believed(max(flying), now) or self.state == ISOLATED:
             return
         overdue = [call for call in self.calls.values() if self._overdue(call, now)]
         for call in sorted(overdue, key=lambda call: call.sent):
@@ -381,8 +396,7 @@ class Model:
         elif self.state == HALF_OPEN:
             taken = self._taken(now)
             if len(taken) >= self.setup.probes:
-                oldest = taken[0]
-                self.places = tuple(place for place in self.places if place != oldest)
+                self._remove_place(taken[0].number, now)
 
     # ------------------------------------------------------------------ for the enumeration
 
@@ -405,6 +419,8 @@ class Model:
         if q is None or self.silence.youngest is None:
             return []
         flying = [call.sent + q for call in self.calls.values() if not call.begun]
+        if self.silence.suspected == self.silence.youngest:
+            flying.append(self.silence.believed_from)
         return [self.silence.youngest + q, *flying] if flying else []
 
     def key(self, now: float) -> tuple:
@@ -421,6 +437,7 @@ class Model:
             max(self.open_until - now, 0.0) if self.state == OPEN else None,
             (self.wait, self.base, closed_for) if self.setup.max_open_for else None,
             self.successes if self.state == HALF_OPEN else None,
+            min(self.lost, 5) if self.setup.probe_lease is None else None,
             self._traffic(now),
             self.silence.key(now) if self.setup.stalls else None,
             None if self.ends_before is None else self.generation - self.ends_before,

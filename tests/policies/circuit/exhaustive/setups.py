@@ -191,6 +191,7 @@ def _silence() -> list[World]:
         silent("-streak", Setup(trip=two), calls=4),
         silent("-count", Setup(trip=FailureCount(2, Calls(3)))),
         silent("-lease", Setup(probe_lease=None, probes=2, close_after=2), jumps=3),
+        silent("-lease-end", Setup(probe_lease=None, end_stalled=True), jumps=3),
         silent("-end", Setup(end_stalled=True), calls=4),
         silent("-end-streak", Setup(end_stalled=True, trip=two), calls=4),
         silent("-retries", retries=True),
