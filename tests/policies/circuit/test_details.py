@@ -42,6 +42,36 @@ def test_all_successes_are_counted():
     assert (circuit.successes, circuit.failures, circuit.neutral) == (32, 4, 0)
 
 
+def test_each_opening_is_counted():
+    """By evidence, by a failed probe, and by hand; nothing else is one."""
+    circuit = Circuit(1, open_for=5.0)
+    assert circuit.opened == 0
+    call(circuit, FAILURE, 0.0)
+    call(circuit, FAILURE, 5.0)
+    call(circuit, SUCCESS, 10.0)
+    circuit.trip(11.0)
+    circuit.isolate(12.0)
+    circuit.reset(13.0)
+    assert circuit.opened == 3
+
+
+def test_a_sign_of_life_takes_the_place_of_the_oldest_probe():
+    """The younger probes keep theirs, as long as they would have had it."""
+    circuit = Circuit(1, open_for=1.0, probes=2, close_after=3, probe_lease=60.0)
+    for now in (0.0, 0.1, 0.2):
+        call(circuit, SUCCESS, now)
+    lost = circuit.admit(1.0)
+    believe(circuit)
+    with pytest.raises(CircuitOpenError):
+        circuit.admit(2.5)
+    circuit.admit(4.0)
+    circuit.admit(5.0)
+    assert circuit.retry_after(6.0) == 58.0
+    circuit.settle(lost, SUCCESS, 6.0)
+    assert circuit.admit(6.0).probe
+    assert circuit.retry_after(6.0) == 59.0
+
+
 def test_a_transition_tells_all_of_it():
     """When, how long the state before lasted, with what evidence, and for how long it is open."""
     circuit = Circuit(1, open_for=5.0)

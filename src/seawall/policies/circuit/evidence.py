@@ -61,7 +61,7 @@ class Evidence:
     def shift(self, delta: float) -> None:
         """Move all times along by ``delta`` seconds."""
         self._tally.shift(delta)
-        self.quiet_until += delta
+        self.quiet_until = self._tally.quiet_until
 
     def _hand_over(self) -> None:
         if self.quiet:
