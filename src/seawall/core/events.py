@@ -38,8 +38,8 @@ class Event(JsonReady):
 class CircuitEvent(Event):
     """A circuit changed its state.
 
-    A circuit may serve several pipelines, and time and controls change it too, so this names neither
-    a pipeline nor an attempt.
+    A circuit may serve several pipelines, and controls change it too, so this names neither a
+    pipeline nor an attempt.
 
     Attributes:
         before: the state before.
