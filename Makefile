@@ -7,14 +7,18 @@
 #   make soak                        the tests that take minutes
 #   make effectiveness               what the policies do to scenarios of failure, in virtual time
 #   make check-model                 the circuit against its model, in every interleaving of 4 calls
+#   make mutate [MUTATE="*.places.*"] change the circuit one place at a time: a test must fail
 #   make bench [BENCH="--quick"]     measure the overhead and update benchmarks/OVERHEAD.md
+#   make flat [BENCH="--quick"]      what a call costs with large windows and many keys: benchmarks/FLAT.md
 #   make format                      let ruff format and fix
 #   make clean                       remove all that the above made
 
 VENV ?= .venv
 VERSIONS ?= 3.11 3.12 3.13
 PYTEST ?=
+MUTATE ?=
 BENCH ?=
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 
 # The first that works: a name on the PATH may be a shim for a version that is not installed.
 PYTHON ?= $(shell for candidate in python3 python python3.13 python3.12 python3.11 python3.14; do \
@@ -23,7 +27,7 @@ PYTHON ?= $(shell for candidate in python3 python python3.13 python3.12 python3.
 
 bin := $(VENV)/bin
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-model effectiveness test-all soak bench format clean pytest ruff mypy pyright imports
+.PHONY: demo test check check-model mutate effectiveness test-all soak bench flat format clean pytest ruff mypy pyright imports
 
 demo: $(VENV)/.demo
 	@$(bin)/python -m benchmarks.demo $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
@@ -71,15 +75,24 @@ effectiveness: $(VENV)/.dev
 check-model: $(VENV)/.dev
 	$(bin)/python -m tests.policies.circuit.exhaustive --calls 4
 
+# Results of an earlier run would be of earlier tests.
+mutate: $(VENV)/.mutation
+	rm -rf mutants
+	$(bin)/mutmut run --max-children $(JOBS) $(MUTATE:%='%')
+	$(bin)/python -m tests.mutants
+
 bench: $(VENV)/.bench
 	$(bin)/python -m benchmarks.overhead $(BENCH)
+
+flat: $(VENV)/.dev
+	$(bin)/python -m benchmarks.overhead.flat $(BENCH)
 
 format: $(VENV)/.dev
 	$(bin)/ruff format
 	$(bin)/ruff check --fix
 
 clean:
-	rm -rf $(VENV) $(VERSIONS:%=$(VENV)-%) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VERSIONS:%=$(VENV)-%) dist build mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp per set of dependencies: a repeat is instant, and a changed pyproject.toml installs anew.
@@ -98,6 +111,10 @@ $(VENV)/.dev: $(VENV)/.pip pyproject.toml
 
 $(VENV)/.demo: $(VENV)/.pip pyproject.toml
 	$(bin)/python -m pip install -qq --editable . --group demo
+	@touch $@
+
+$(VENV)/.mutation: $(VENV)/.pip pyproject.toml
+	$(bin)/python -m pip install -qq --editable . --group mutation
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.pip pyproject.toml
