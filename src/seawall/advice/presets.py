@@ -179,7 +179,7 @@ def cache(
 def ml_service(
     *,
     timeout: float = 600.0,
-    attempts: int = 3,
+    attempts: int = 2,
     attempt_timeout: float = 300.0,
     limit: int | Policy | None = None,
     trip: TripRule | float | None = None,
@@ -189,11 +189,11 @@ def ml_service(
 ) -> Pipeline:
     """Return a pipeline for a model behind an API, whose answers take long and are billed.
 
-    ``Timeout(600)``, ``Retry(3)`` from 1 s to 30 s that waits up to 120 s where the server asks for
+    ``Timeout(600)``, ``Retry(2)`` from 1 s to 30 s that waits up to 120 s where the server asks for
     it, ``CircuitBreaker``, ``Bulkhead(limit)`` if a limit is given, ``Timeout(300)`` for each
-    attempt. The circuit opens after 5 failures in a row if also half of the calls of 30 s have
-    failed, after 10 in a row, or half of at least 20 calls in 30 s; for 60 s; and 1 success closes
-    it.
+    attempt: more than two would not fit. The circuit opens after 5 failures in a row if also half
+    of the calls of 30 s have failed, after 10 in a row, or half of at least 20 calls in 30 s; for
+    60 s; and 1 success closes it.
 
     **A call may be billed twice**: an attempt that timed out or lost its connection may have been
     carried out, and is then repeated. To repeat only what never reached the service, call

@@ -9,6 +9,7 @@ from functools import wraps
 from inspect import isasyncgenfunction, isawaitable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from seawall.core.advised import Advised
 from seawall.core.attempts import Attempt, Attempts
 from seawall.core.block import Blocks
 from seawall.core.call import Call, Proceed, invoke
@@ -28,7 +29,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Policy(ABC):
+class Policy(Advised, ABC):
     """Base of every policy, and of :class:`~seawall.Pipeline`.
 
     A policy of one's own overrides :meth:`run`; all ways in come with it::

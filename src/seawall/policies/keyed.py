@@ -135,11 +135,20 @@ class Keyed(Policy):
         """Say whether one of the keys matters."""
         return any(entry.matters(now) for entry in self._entries.values())
 
-    def _add(self, key: Any, now: float) -> _Entry:
+    def make(self, key: Any) -> Policy:
+        """Return a new policy, as one is made for a key, without keeping it.
+
+        Raises:
+            UsageError: the factory returned something else.
+        """
         policy = self._factory(key)
         if not isinstance(policy, Policy):
             message = f"factory({key!r}) must return a Policy, not {policy!r}"
             raise UsageError(message)
+        return policy
+
+    def _add(self, key: Any, now: float) -> _Entry:
+        policy = self.make(key)
         for speaker in policy.speakers():
             # A policy that several keys share stays with the first one.
             if speaker._made_for is None:
