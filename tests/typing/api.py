@@ -34,6 +34,7 @@ from seawall import (
     exponential,
     linear,
 )
+from seawall.advice import Explanation, Finding
 
 T = TypeVar("T")
 
@@ -104,6 +105,8 @@ async def ways_in() -> None:
         async with each:
             each.result = await fetch("url")
     assert_type(pipeline.find(CircuitBreaker).state, State)
+    assert_type(pipeline.explain(key="k", requests_per_second=50), Explanation)
+    assert_type(Timeout(5).lint(latency=0.2, clients=3, keys=["a", "b"]), tuple[Finding, ...])
     assert_type(seawall.deadline(), float | None)
 
 

@@ -34,7 +34,8 @@ def explain(
         spent = min(float(totals.load), spent + extra / requests_per_second)
     return Explanation(
         title=_title(policy),
-        lines=tuple([_line(layer) for layer in met.layers]) or ("nothing but run the function",),
+        lines=tuple([_line(layer) for layer in met.layers])
+        or ("nothing: it only runs the function",),
         worst_case=totals.seconds,
         attempts=totals.attempts,
         load=float(totals.load),
@@ -55,7 +56,7 @@ def _line(layer: Layer) -> str:
     indent = "  " * layer.depth
     name = "" if policy.name is None else f" {policy.name!r}"
     kind = "bind" if isinstance(policy, Bound) else policy._shown_as or type(policy).__name__
-    unseen = "; which ones, explain(key=...) shows" if layer.is_hidden else ""
+    unseen = ", and explain(key=...) shows one" if layer.is_hidden else ""
     return f"{indent}{kind}{name}: {words(policy)}{unseen}"
 
 
@@ -66,7 +67,7 @@ def _duration(totals: Totals) -> str:
     cut_by, uncut = totals.cut_by, totals.uncut
     if cut_by is None or uncut is None or uncut == inf or totals.seconds != cut_by.seconds:
         return text
-    return f"{text}, by the timeout; attempts and pauses alone come to {uncut:.4g} s"
+    return f"{text}, by the timeout; without it {uncut:.4g} s"
 
 
 def _attempts(totals: Totals) -> str:

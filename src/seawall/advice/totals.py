@@ -128,5 +128,5 @@ def around_view(policy: Bound, inner: Totals) -> Totals:
 def only_refusals(policy: Retry) -> bool:
     """Say whether a retry repeats nothing but what was refused, so never reached anything."""
     on: Any = policy.on
-    kinds: tuple[Any, ...] = on if isinstance(on, tuple) else (on,)
+    kinds: list[Any] = [*on] if isinstance(on, tuple) else [on]
     return all(isinstance(kind, type) and issubclass(kind, RejectedError) for kind in kinds)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def seconds(value: float) -> str:
     """Return seconds as they are read: ``0.25 s``."""
-    return "any time" if value == inf else f"{value:.4g} s"
+    return f"{value:.4g} s"
 
 
 def count(number: float, one: str, many: str | None = None) -> str:
@@ -65,9 +65,11 @@ def retry_words(policy: Retry) -> str:
         return "makes 1 attempt, so it repeats nothing"
     what = "" if policy.on is None else " of what `on` names"
     asked = policy.max_retry_after
+    more = "as much more as" if asked == inf else f"up to {seconds(asked)} more where"
+    it = "" if asked == inf else " it"
     return (
         f"makes up to {policy.attempts} attempts{what}, {_pauses(policy.backoff, policy.attempts)}"
-        f" on top of what a server asks for, up to {seconds(asked)}; {_budget(policy.budget)}"
+        f", and {more} a server asks for{it}; {_budget(policy.budget)}"
     )
 
 
@@ -106,14 +108,14 @@ def fallback_words(policy: Fallback) -> str:
     """Tell of a fallback."""
     kinds = policy.on if isinstance(policy.on, tuple) else (policy.on,)
     names = " or ".join(kind.__name__ for kind in kinds)
-    return f"gives another answer where what runs inside raises {names}"
+    return f"answers where what runs inside raises {names}"
 
 
 @words.register
 def keyed_words(policy: Keyed) -> str:
     """Tell of a policy for each key."""
     used = count(len(policy), "is", "are")
-    return f"has one policy, or pipeline, for each key, of which {used} in use"
+    return f"has a policy for each key; {used} in use"
 
 
 @words.register

@@ -47,7 +47,7 @@ def check_hiding(onion: Onion, facts: Facts) -> Iterator[Finding]:
         if Exception not in kinds:
             continue
         for layer in onion.layers[:place]:
-            if isinstance(layer.policy, Retry | CircuitBreaker):
+            if _judges(layer.policy):
                 name = type(layer.policy).__name__
                 yield Finding(
                     code="SW502",
@@ -57,6 +57,11 @@ def check_hiding(onion: Onion, facts: Facts) -> Iterator[Finding]:
                     policy=fallback,
                 )
                 break
+
+
+def _judges(policy: Policy) -> bool:
+    """Say whether a policy does something about failures."""
+    return isinstance(policy, CircuitBreaker) or (isinstance(policy, Retry) and policy.attempts > 1)
 
 
 def _refusal_of(policy: Policy) -> type[Exception] | None:
