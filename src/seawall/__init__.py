@@ -15,6 +15,7 @@ from seawall.core.errors import (
 from seawall.core.listeners import Subscription, subscribe
 from seawall.core.pipeline import Pipeline
 from seawall.core.policy import Policy
+from seawall.core.stream import Stream
 from seawall.core.verdict import Classifier, Kind, Outcome, Verdict
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import (
@@ -67,6 +68,7 @@ __all__ = [
     "SeawallError",
     "SlowCallRate",
     "State",
+    "Stream",
     "Subscription",
     "Tally",
     "Timeout",

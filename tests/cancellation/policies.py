@@ -67,6 +67,15 @@ def in_keyed(policy: Keyed) -> int:
     return sum(abs(entry.inside) + in_breaker(entry.policy) for entry in policy._entries.values())
 
 
+class Spare(str):
+    """An answer of a fallback, for a call and for a stream alike."""
+
+    __slots__ = ()
+
+    async def __aiter__(self):
+        yield self
+
+
 class Announce(Policy):
     """A policy of a user's own."""
 
@@ -112,7 +121,7 @@ PARTS = [
     Case("shadow_breaker", lambda: CircuitBreaker(1, open_for=1.0, shadow=True), in_breaker),
     bulkhead := Case("bulkhead", lambda: Bulkhead(1, queue=9), in_bulkhead),
     hurried := Case("bulkhead_max_wait", lambda: Bulkhead(1, queue=9, max_wait=9.0), in_bulkhead),
-    fallback := Case("fallback", lambda: Fallback(value="fallback")),
+    fallback := Case("fallback", lambda: Fallback(value=Spare("fallback"))),
     keyed := Case(
         "keyed",
         lambda: Keyed(lambda key: CircuitBreaker(100, name=key), key=lambda: "key"),

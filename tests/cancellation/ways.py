@@ -160,6 +160,70 @@ async def body_left_open(policy, work):
     return value
 
 
+async def stream(policy, work):
+    """Consume a stream to its end; each of its items is waited for."""
+
+    async def items():
+        try:
+            yield await work()
+            await work.pause(0.01)
+            yield "more"
+        finally:
+            await work.pause(0)
+
+    first = None
+    async with aclosing(policy.stream(items)) as found:
+        async for item in found:
+            first = first or item
+    return first
+
+
+async def timed_stream(policy, work):
+    """Consume a stream whose items are waited for only so long."""
+
+    async def items():
+        yield await work()
+        await work.pause(0.01)
+        await work.pause(0)
+
+    first = None
+    timed = policy.bind(first_item_timeout=3.0, key="key")
+    async with aclosing(timed.stream(items, idle_timeout=5.0)) as found:
+        async for item in found:
+            first = first or item
+    return first
+
+
+async def stream_left_early(policy, work):
+    """Leave a stream while it holds what it holds, and let it clean up."""
+
+    async def items():
+        try:
+            yield await work()
+            yield "never"
+        finally:
+            await work.pause(0)
+            await work.pause(0.01)
+
+    async with aclosing(policy.stream(items)) as found:
+        async for item in found:
+            await work.pause(0.01)
+            return item
+    return None
+
+
+async def decorated_stream(policy, work):
+    @policy
+    async def items():
+        yield await work()
+        await work.pause(0)
+
+    first = None
+    async for item in items():
+        first = first or item
+    return first
+
+
 WAYS = [
     Way("execute", execute),
     Way("coroutine", coroutine),
@@ -177,4 +241,8 @@ WAYS = [
     Way("generator", generator),
     Way("manager", manager, variant=True),
     Way("body_left_open", body_left_open),
+    Way("stream", stream),
+    Way("timed_stream", timed_stream),
+    Way("stream_left_early", stream_left_early),
+    Way("decorated_stream", decorated_stream, variant=True),
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from seawall.core.call import invoke
 from seawall.core.checks import check_number, check_type
 from seawall.core.policy import Policy
+from seawall.core.stream import NO_TIMES, ItemTimes, StreamCall
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
@@ -30,12 +31,16 @@ class Bound(Policy):
         timeout: float | None = None,
         idempotent: bool | None = None,
         tags: Mapping[str, Any] | None = None,
+        first_item_timeout: float | None = None,
+        idle_timeout: float | None = None,
     ) -> None:
         from seawall.policies.timeout import ViewTimeout  # noqa: PLC0415 - core knows no other policy
 
         check_number("timeout", timeout, above=0, optional=True)
         check_type("idempotent", idempotent, bool, "a bool or None", optional=True)
         check_type("tags", tags, Mapping, "a mapping or None", optional=True)
+        self._times = ItemTimes(first_item_timeout, idle_timeout)
+        self._times.check()
         self.name = policy.name
         self._policy = policy
         self._timeout = None if timeout is None else ViewTimeout(timeout, policy)
@@ -44,6 +49,7 @@ class Bound(Policy):
             "timeout": timeout,
             "idempotent": idempotent,
             "tags": tags,
+            **self._times._asdict(),
         }
 
     def __repr__(self) -> str:
@@ -57,10 +63,19 @@ class Bound(Policy):
         timeout: float | None = None,
         idempotent: bool | None = None,
         tags: Mapping[str, Any] | None = None,
+        first_item_timeout: float | None = None,
+        idle_timeout: float | None = None,
     ) -> Bound:
         """Return a view with these settings, and the ones of this view where none is given."""
         settings = dict(self._settings)
-        given = {"key": key, "timeout": timeout, "idempotent": idempotent, "tags": tags}
+        given = {
+            "key": key,
+            "timeout": timeout,
+            "idempotent": idempotent,
+            "tags": tags,
+            "first_item_timeout": first_item_timeout,
+            "idle_timeout": idle_timeout,
+        }
         settings.update((name, value) for name, value in given.items() if value is not None)
         return Bound(self._policy, **settings)
 
@@ -77,10 +92,13 @@ class Bound(Policy):
 
         async def enclosed(call: Call[T]) -> T:
             key, tags = call.key, call.tags
+            times = call.times if isinstance(call, StreamCall) else NO_TIMES
             try:
                 return await step(call)
             finally:
                 call.key, call.tags = key, tags
+                if isinstance(call, StreamCall):
+                    call.times = times
 
         return enclosed
 
@@ -93,18 +111,24 @@ class Bound(Policy):
         inner = self._policy.link(proceed)
         if self._timeout is not None:
             inner = self._timeout.link(inner)
-        fields = {
-            name: value
-            for name, value in self._settings.items()
-            if value is not None and name != "timeout"
-        }
+        names = ("key", "idempotent", "tags")
+        fields = {name: self._settings[name] for name in names if self._settings[name] is not None}
+        times = self._times
 
         def step(call: Call[T]) -> Awaitable[T]:
             for name, value in fields.items():
                 setattr(call, name, value)
             return inner(call)
 
-        return step
+        if times == NO_TIMES:
+            return step
+
+        def timed(call: Call[T]) -> Awaitable[T]:
+            if isinstance(call, StreamCall):
+                call.bind_times(times)
+            return step(call)
+
+        return timed
 
     @property
     def _listeners(self) -> tuple[Subscription, ...]:  # type: ignore[override]

@@ -12,7 +12,7 @@ from contextlib import suppress
 from inspect import isawaitable
 from math import inf
 from types import CoroutineType, MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 import anyio
 
@@ -80,6 +80,7 @@ class Call(Generic[T]):
         scope: the innermost timeout around the call.
         is_block: whether a block or loop runs in place of a function.
         in_body: whether the body of that block has begun in this attempt.
+        is_stream: whether the function yields items, and returns when the first one is there.
     """
 
     # Slots, not class-level defaults: on 3.11 and 3.12 reading a default costs three times as much,
@@ -133,6 +134,8 @@ class Call(Generic[T]):
     unjudged: bool
     _judged: object
     _verdict: Verdict | None
+
+    is_stream: ClassVar[bool] = False
 
     def begin(
         self,
@@ -217,6 +220,15 @@ class Call(Generic[T]):
                 when = scope.when
             scope = live(scope.outer, self.loop)
         return when
+
+    async def answer(self, answer: Any, what: str) -> Any:  # noqa: ARG002 - streams name it
+        """Return what a policy answers with in place of the function, as the caller will get it.
+
+        Args:
+            answer: the answer.
+            what: says in an error where it comes from: "a policy answered with".
+        """
+        return answer
 
     def judge_result(self, value: object) -> Verdict:
         """Return the verdict on what the current attempt returned."""
@@ -340,6 +352,20 @@ def is_cancellation(error: BaseException) -> bool:
     )
 
 
+def judge(error: BaseException, classifier: Classify | None, loop: Loop) -> Verdict:
+    """Judge an exception that ended what a call had left open, in the scopes that are live now."""
+    call: Call[Any] = Call()
+    call.classifier = classifier
+    call.loop = loop
+    call.scope = current_scope.get()
+    call._judged = call._verdict = None
+    try:
+        return call.judge_error(error)
+    finally:
+        # What a classifier raises has this frame on its traceback.
+        call.forget_verdict()
+
+
 def invoke(call: Call[T]) -> Awaitable[T]:
     """Run the function of the call: the innermost step of every pipeline."""
     if call._verdict is not None:
@@ -349,6 +375,13 @@ def invoke(call: Call[T]) -> Awaitable[T]:
     if kind is CoroutineType or isawaitable(result):
         return result
     name = getattr(call.function, "__qualname__", repr(call.function))
+    if hasattr(result, "__aiter__"):
+        message = (
+            f"{name} returned {kind.__name__}, which is a stream.\n"
+            f"  wrong: await pipeline.execute({name})\n"
+            f"  right: async for item in pipeline.stream({name}): ..."
+        )
+        raise UsageError(message)
     message = (
         f"{name} returned {kind.__name__}, which cannot be awaited.\n"
         f"  wrong: def {name}(...): ...         await pipeline.execute({name})\n"

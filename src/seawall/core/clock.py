@@ -110,6 +110,22 @@ def current_loop() -> Loop:
         return trio_loop()
 
 
+def call_on(loop: Loop, step: Callable[[], object]) -> None:
+    """Take a synchronous step on the loop that owns it: at once where it runs, or is closed."""
+    running: object = None
+    with suppress(RuntimeError):
+        running = get_running_loop()
+    if running is None:
+        with suppress(UsageError):
+            running = trio_loop()
+    if running is not loop and not loop.is_closed():
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(step)
+            return
+        # It was closed just now.
+    step()
+
+
 def check_move(policy: object, old: Loop | None, new: Loop) -> None:
     """Let a policy pass on to a later loop, but never serve two running ones.
 

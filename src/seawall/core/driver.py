@@ -15,12 +15,10 @@ The rules:
 from __future__ import annotations
 
 import types
-from asyncio import get_running_loop
-from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from seawall.core.clock import trio_loop
+from seawall.core.clock import call_on
 from seawall.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -131,17 +129,7 @@ class Driver:
         """Leave the chain where it is, releasing all it holds, on the loop that owns it."""
         if self._coroutine is None or self._coroutine.cr_frame is None:
             return
-        loop = self.call.loop
-        running: object = None
-        with suppress(RuntimeError):
-            running = get_running_loop()
-        if not self.call.on_asyncio:
-            with suppress(UsageError):
-                running = trio_loop()
-        if running is loop or loop.is_closed():
-            self._leave()
-        else:
-            loop.call_soon_threadsafe(self._leave)
+        call_on(self.call.loop, self._leave)
 
     def _leave(self) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from functools import wraps
 from inspect import isasyncgenfunction, isawaitable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -17,6 +17,7 @@ from seawall.core.errors import UsageError
 from seawall.core.listeners import CHANGING, SUBSCRIPTIONS, Subscription, check_listener
 from seawall.core.observe import is_heard, observed
 from seawall.core.snapshot import Snapshot
+from seawall.core.stream import ItemTimes, Stream, Streamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,10 +168,70 @@ class Policy(Advised, ABC):
         own = {"_chain", "_blocks", "_gate", "_listeners"}
         return {name: value for name, value in vars(self).items() if name not in own}
 
+    # With time limits the arguments are not checked: behind `P.args` nothing may be named.
+    @overload
+    def stream(
+        self,
+        function: Callable[..., Streamed[T]],
+        /,
+        *args: Any,
+        first_item_timeout: float | None,
+        idle_timeout: float | None = None,
+        **kwargs: Any,
+    ) -> Stream[T]: ...
+    @overload
+    def stream(
+        self,
+        function: Callable[..., Streamed[T]],
+        /,
+        *args: Any,
+        idle_timeout: float | None,
+        **kwargs: Any,
+    ) -> Stream[T]: ...
+    @overload
+    def stream(
+        self, function: Callable[P, Streamed[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Stream[T]: ...
+    def stream(  # type: ignore[misc] - mypy wants `first_item_timeout` of any type
+        self,
+        function: Any,
+        /,
+        *args: Any,
+        first_item_timeout: float | None = None,
+        idle_timeout: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return the items of an async generator function that runs behind this policy.
+
+        An attempt lasts until the first item: up to there it is retried, and fallen back from. What
+        the policies hold is held to the end of the stream, and the verdict is on how that ends: an
+        error after the first item is judged like any other, and raised as it is. To leave the
+        stream early is NEUTRAL. The outermost ``Timeout`` bounds the whole stream, those further
+        inside the time until the first item.
+
+        Args:
+            function: any callable that returns an async iterable, or an awaitable of one; it is
+                called with the further arguments, once for each attempt. What it returns is closed
+                (``aclose()`` or ``close()``) when the stream ends early.
+            args: positional arguments for the callable.
+            first_item_timeout: seconds that each attempt may take until its first item.
+            idle_timeout: seconds that each later item may take, while it is waited for.
+            kwargs: keyword arguments for the callable.
+
+        Raises:
+            ValueError: a timeout is not a positive number of seconds.
+            TypeError: an argument is of the wrong type.
+        """
+        times = ItemTimes(first_item_timeout, idle_timeout)
+        stream: Stream[Any] = Stream(self, function, args, kwargs, times)
+        return stream
+
     @overload
     def __call__(
         self, function: Callable[P, Coroutine[Any, Any, T]], /
     ) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    @overload
+    def __call__(self, function: Callable[P, AsyncIterator[T]], /) -> Callable[P, Stream[T]]: ...
     @overload
     def __call__(
         self, function: Callable[P, Awaitable[T]], /
@@ -178,10 +239,19 @@ class Policy(Advised, ABC):
     def __call__(self, function: Any, /) -> Any:
         """Decorate an async function so that each of its calls runs behind this policy.
 
+        An async generator function becomes a function that returns a :class:`~seawall.Stream`.
+
         Raises:
-            UsageError: what is decorated is not a function that returns an awaitable.
+            UsageError: what is decorated is neither.
         """
         _check_decorated(function)
+        if isasyncgenfunction(function) or isasyncgenfunction(type(function).__call__):
+
+            @wraps(function)
+            def stream_behind_policy(*args: Any, **kwargs: Any) -> Stream[Any]:
+                return Stream(self, function, args, kwargs)
+
+            return stream_behind_policy
 
         @wraps(function)
         async def behind_policy(*args: Any, **kwargs: Any) -> Any:
@@ -196,6 +266,8 @@ class Policy(Advised, ABC):
         timeout: float | None = None,
         idempotent: bool | None = None,
         tags: Mapping[str, Any] | None = None,
+        first_item_timeout: float | None = None,
+        idle_timeout: float | None = None,
     ) -> Bound:
         """Return a light view of this policy that sets these on each call.
 
@@ -204,14 +276,24 @@ class Policy(Advised, ABC):
             timeout: seconds that the whole call may take, as a ``Timeout`` around this policy.
             idempotent: ``False`` lets ``Retry`` repeat only what never reached the dependency.
             tags: what the caller wants to find again, by name.
+            first_item_timeout: see :meth:`stream`, where it may be given too.
+            idle_timeout: likewise.
 
         Raises:
-            ValueError: the timeout is not a positive number of seconds.
+            ValueError: a timeout is not a positive number of seconds.
             TypeError: an argument is of the wrong type.
         """
         from seawall.core.bound import Bound  # noqa: PLC0415 - a view is a policy itself
 
-        return Bound(self, key=key, timeout=timeout, idempotent=idempotent, tags=tags)
+        return Bound(
+            self,
+            key=key,
+            timeout=timeout,
+            idempotent=idempotent,
+            tags=tags,
+            first_item_timeout=first_item_timeout,
+            idle_timeout=idle_timeout,
+        )
 
     def subscribe(self, listener: Listener) -> Subscription:
         """Have a function called with each event of this policy, and of all policies in it.
@@ -320,15 +402,16 @@ def _explain_target(target: object, *, with_arguments: bool) -> str:
 
 
 def _check_decorated(function: object) -> None:
-    if not callable(function) or isasyncgenfunction(function):
+    if not callable(function):
         raise UsageError(_explain_decorated(function))
 
 
 def _explain_decorated(function: object) -> str:
-    if isasyncgenfunction(function):
+    if hasattr(function, "__aiter__"):
         return (
-            f"{function!r} is an async generator function, which a pipeline cannot decorate yet; "
-            "decorate the function that opens the stream instead"
+            "a pipeline is called with a function to decorate, not with what it yields.\n"
+            "  wrong: pipeline(tokens(prompt))\n"
+            "  right: pipeline.stream(tokens, prompt)"
         )
     if isawaitable(function):
         if isinstance(function, Coroutine):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from seawall.core.errors import UsageError
 from seawall.core.events import FallbackUsed
+from seawall.core.item_reader import check_iterable
 from seawall.core.observe import tell
 from seawall.core.policy import Policy
 from seawall.core.snapshot import Snapshot
@@ -43,7 +44,8 @@ class Fallback(Policy):
     block that a policy inside refused cannot be skipped, so there the refusal is raised.
 
     Args:
-        function: a function, async or not, that returns the answer.
+        function: a function, async or not, that returns the answer; for a stream, an async
+            generator function.
         value: the answer itself.
         on: exception type, or a tuple of them, to answer for; of a group, all leaves must match.
 
@@ -84,7 +86,14 @@ class Fallback(Policy):
         return f"Fallback({answer}, on={self.on!r})"
 
     async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
-        """Run the rest of the pipeline, and answer where it raises."""
+        """Run the rest of the pipeline, and answer where it raises.
+
+        Raises:
+            UsageError: the call is a stream, and the answer is no async iterable.
+        """
+        if call.is_stream and self._function is None:
+            # At once, not only when it is needed.
+            check_iterable(self._value, "Fallback(value=...) answers a stream with")
         try:
             return await proceed(call)
         except Exception as error:
@@ -100,6 +109,9 @@ class Fallback(Policy):
             self.used += 1
             tell(self, call, FallbackUsed, error=type(error).__name__)
             if self._function is None:
-                return self._value  # type: ignore[no-any-return]
-            answer = self._function(*call.args, **call.kwargs)
-            return await answer if isawaitable(answer) else answer  # type: ignore[no-any-return]
+                answer = self._value
+            else:
+                answer = self._function(*call.args, **call.kwargs)
+                if isawaitable(answer):
+                    answer = await answer
+            return await call.answer(answer, "the function of a Fallback returned")  # type: ignore[no-any-return]
