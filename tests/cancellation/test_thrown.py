@@ -52,10 +52,14 @@ def throw_at(
 def way_can_be_closed(way: Any) -> bool:
     """Say whether closing a coroutine of this way closes the generator that it waits in.
 
-    A loop over an async generator needs the event loop for that. And before Python 3.13, closing
-    a coroutine that waits in `anext` or `athrow` does not reach the generator at all.
+    A loop over an async generator needs the event loop for that, and so does one that awaits when
+    it cleans up. And before Python 3.13, closing a coroutine that waits in `anext` or `athrow` does
+    not reach the generator at all.
     """
-    return way.name != "generator" and (way.name != "manager" or sys.version_info >= (3, 13))
+    if way.name in {"generator", "stream_left_early"}:
+        return False
+    waits_in_generator = way.name in {"manager", "stream", "timed_stream", "decorated_stream"}
+    return not waits_in_generator or sys.version_info >= (3, 13)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, None], ids=str)

@@ -164,12 +164,10 @@ async def stream(policy, work):
     """Consume a stream to its end; each of its items is waited for."""
 
     async def items():
-        try:
-            yield await work()
-            await work.pause(0.01)
-            yield "more"
-        finally:
-            await work.pause(0)
+        yield await work()
+        await work.pause(0.01)
+        yield "more"
+        await work.pause(0)
 
     first = None
     async with aclosing(policy.stream(items)) as found:

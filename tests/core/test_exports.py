@@ -34,7 +34,7 @@ POLICIES = {
 PARTS = {"Calls", "Circuit", "Classifier", "ConsecutiveFailures", "FailureCount", "FailureRate"}
 PARTS |= {"AdaptiveFailureCount", "Cusum", "SlowCallRate", "Subscription", "Tally", "subscribe"}
 PARTS |= {"RetryBudget", "TripRule", "constant", "exponential", "linear", "deadline"}
-SEEN = {"Attempt", "Call", "Kind", "Outcome", "Proceed", "State", "Verdict"}
+SEEN = {"Attempt", "Call", "Kind", "Outcome", "Proceed", "State", "Stream", "Verdict"}
 
 
 def test_every_public_name_is_exported():

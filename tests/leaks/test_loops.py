@@ -42,7 +42,8 @@ from tests.virtual_time import VirtualLoop, run
 
 # Closing a coroutine does not close the generators that it waits in: Python leaves that to the
 # event loop, and here that is gone.
-GENERATORS = {"generator", "manager"}
+GENERATORS = {"generator", "manager", "stream", "timed_stream", "stream_left_early"}
+GENERATORS |= {"decorated_stream"}
 
 
 def abandon(case: Case, way: Way, situation: Situation, step: int) -> tuple[Trial, list[Any]]:

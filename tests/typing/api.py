@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine
 from functools import partial
 from typing import Any, TypeVar, assert_type
 
@@ -28,6 +28,7 @@ from seawall import (
     Retry,
     RetryBudget,
     State,
+    Stream,
     Timeout,
     Verdict,
     constant,
@@ -88,6 +89,51 @@ also = Pipeline(classify=classify)
 @pipeline
 async def decorated(url: str, *, size: int = 1) -> bytes:
     return url.encode() * size
+
+
+async def tokens(prompt: str, *, size: int = 1) -> AsyncIterator[str]:
+    yield prompt * size
+
+
+async def numbers(prompt: str) -> AsyncGenerator[int, None]:
+    yield len(prompt)
+
+
+async def opens(prompt: str) -> AsyncIterable[str]:
+    return tokens(prompt)
+
+
+@pipeline
+async def decorated_tokens(prompt: str, *, size: int = 1) -> AsyncIterator[str]:
+    yield prompt * size
+
+
+@pipeline.bind(first_item_timeout=5.0, idle_timeout=2.0)
+async def decorated_numbers(prompt: str) -> AsyncGenerator[int, None]:
+    yield len(prompt)
+
+
+class Model:
+    @pipeline
+    async def tokens(self, prompt: str) -> AsyncIterator[str]:
+        yield prompt
+
+
+async def streams() -> None:
+    async for token in pipeline.stream(tokens, "prompt", size=2):
+        assert_type(token, str)
+    assert_type(pipeline.stream(numbers, "prompt"), Stream[int])
+    assert_type(pipeline.stream(opens, "prompt"), Stream[str])
+    assert_type(pipeline.stream(partial(tokens, "prompt")), Stream[str])
+    assert_type(pipeline.stream(tokens, "prompt", first_item_timeout=5.0), Stream[str])
+    assert_type(pipeline.stream(tokens, "prompt", idle_timeout=2.0), Stream[str])
+    timed = pipeline.stream(tokens, "prompt", size=2, first_item_timeout=5.0, idle_timeout=2.0)
+    assert_type(timed, Stream[str])
+    assert_type(await anext(timed), str)
+    await timed.aclose()
+    assert_type(decorated_tokens("prompt", size=2), Stream[str])
+    assert_type(decorated_numbers("prompt"), Stream[int])
+    assert_type(Model().tokens("prompt"), Stream[str])
 
 
 async def ways_in() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 
 from seawall import Bulkhead, CircuitBreaker, Fallback, Keyed, Pipeline, Retry, Timeout
 
@@ -12,6 +13,15 @@ pipeline = Pipeline(Timeout(30), Retry(3))
 @pipeline
 async def fetch(url: str, *, size: int = 1) -> bytes:
     return url.encode() * size
+
+
+@pipeline
+async def tokens(prompt: str) -> AsyncIterator[str]:
+    yield prompt
+
+
+async def numbers(first: int) -> AsyncIterator[int]:
+    yield first
 
 
 def blocking(url: str) -> bytes:
@@ -40,3 +50,9 @@ async def main() -> None:
     await pipeline.execute(fetch, 1)  # type: ignore[call-overload]
     await pipeline.execute(fetch, "url", size="2")  # type: ignore[arg-type]
     pipeline.bind(retries=3)  # type: ignore[call-arg]
+    await tokens("prompt")  # type: ignore[misc]
+    tokens(1)  # type: ignore[arg-type]
+    pipeline.stream(numbers, "1")  # type: ignore[call-overload]
+    pipeline.stream(numbers(1))  # type: ignore[call-overload]
+    pipeline.stream(blocking, "url")  # type: ignore[call-overload]
+    await tokens("prompt").asend(None)  # type: ignore[attr-defined]

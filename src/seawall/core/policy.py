@@ -192,7 +192,7 @@ class Policy(Advised, ABC):
     def stream(
         self, function: Callable[P, Streamed[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Stream[T]: ...
-    def stream(  # type: ignore[misc] - mypy wants `first_item_timeout` of any type
+    def stream(  # type: ignore[misc]  # as if `P.kwargs` held its keywords
         self,
         function: Any,
         /,
