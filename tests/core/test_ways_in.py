@@ -377,15 +377,13 @@ async def test_the_decorator_shows_both_calls():
         await fetch()
 
 
-async def test_an_async_generator_function_is_not_decorated():
-    """It would be run as a function: that is refused where it is decorated, and in `execute`."""
+async def test_an_async_generator_function_is_no_function():
+    """It would be run as one: `execute` shows what is there for it."""
 
     async def items():
         yield 1
 
-    with pytest.raises(UsageError, match="async generator"):
-        standard()(items)
-    with pytest.raises(UsageError, match="cannot be awaited"):
+    with pytest.raises(UsageError, match=r"right: async for item in pipeline.stream"):
         await standard().execute(items)
 
 
