@@ -294,6 +294,16 @@ def test_while_calls_come_silence_is_found_at_once():
     assert found == pytest.approx(50, abs=3)
 
 
+def test_calls_that_wait_show_that_the_client_runs():
+    """Where a bulkhead is full nothing more is sent, but each call that comes is a sign."""
+    circuit = answered()
+    for _ in range(8):
+        circuit.admit(0.1)
+    for number in range(99):
+        circuit.admit(0.11 + number * 0.01).waits(Waiter())
+    assert arrive(circuit, 1.11) == 8
+
+
 def test_an_answer_after_a_pause_takes_the_suspicion_back():
     """The calls of a blocked client are answered when it goes on, and count as slow at most."""
     circuit = answered()
@@ -761,15 +771,15 @@ class Naive:
                     self.failures += call["first"]
 
     def is_believed(self, now):
-        sent = [call["sent"] for call in self.calls if call["flying"] and not call["stalled"]]
-        if not sent:
+        if not any(call["flying"] and not call["stalled"] for call in self.calls):
             return False
         if self.suspected != self.youngest():
             self.suspected = self.youngest()
-            self.believed_from = now + min(now - max(sent), self.patience)
+            self.believed_from = now + min(now - self.latest, self.patience)
         return now >= self.believed_from
 
     def send(self, now, first):
+        self.latest = now
         self.calls.append(
             {"sent": now, "first": first, "flying": True, "stalled": False, "answered": False}
         )

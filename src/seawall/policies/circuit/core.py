@@ -32,7 +32,7 @@
 from __future__ import annotations
 
 import random as random_module
-from math import inf
+from math import inf, nan
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall.core.checks import check_count, check_number, check_type
@@ -132,6 +132,7 @@ class Circuit:
         "_evidence",
         "_flight",
         "_heard",
+        "_latest",
         "_open_time",
         "_open_until",
         "_places",
@@ -229,6 +230,9 @@ class Circuit:
         self._silenced = _NONE
         self._places = Places()
         self._traffic: Traffic | None = None if open_for is not None else Traffic()
+        # When a call was last admitted. NaN before the first, also of a closed period: the gap
+        # across an outage says nothing about the traffic.
+        self._latest = nan
 
     @property
     def rule(self) -> TripRule:
@@ -286,8 +290,7 @@ class Circuit:
             generation = self.generation
             traffic = self._traffic
             if traffic is not None:
-                gap = now - traffic.last
-                traffic.last = now
+                gap = now - self._latest
                 if gap <= traffic.usual:
                     # Written out: `learn` does the same.
                     mean = traffic.mean_gap
@@ -309,7 +312,7 @@ class Circuit:
         ticket = Ticket()
         ticket.circuit = self
         ticket.generation = generation
-        ticket.start = now
+        ticket.start = self._latest = now
         ticket.probe = probe
         ticket.first = first
         ticket.above = above
@@ -509,8 +512,7 @@ class Circuit:
         self._silence.shift(delta)
         self._open_until += delta
         self.since += delta
-        if self._traffic is not None:
-            self._traffic.shift(delta)
+        self._latest += delta
         self._evidence.shift(delta)
 
     def _admit_above(self, parent: Circuit, now: float, first: bool) -> Ticket:  # noqa: FBT001
@@ -634,7 +636,7 @@ class Circuit:
     def _find_stalled(self, now: float) -> None:
         """In silence, count what has been in flight for too long; end it, where that is asked."""
         flight = self._flight
-        if not self._silence.is_believed(now - flight.latest(), now):
+        if not self._silence.is_believed(now - self._latest, now):
             return
         found = flight.find_stalled(now - self._silence.patience)
         for ticket in found:
@@ -666,8 +668,7 @@ class Circuit:
         if after is _CLOSED:
             self._evidence.forget()
             self._silenced = _NONE
-            if self._traffic is not None:
-                self._traffic.pause()
+            self._latest = nan
         elif after is _OPEN:
             again = before is not _CLOSED or lasted < self._open_time.last
             mean_gap = 0.0 if self._traffic is None else self._traffic.mean_gap

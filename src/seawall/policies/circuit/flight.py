@@ -51,10 +51,6 @@ class Flight:
                 ticket.start = now
                 self.sent[ticket] = None
 
-    def latest(self) -> float:
-        """Return when the latest call in flight was sent; there must be one."""
-        return next(reversed(self.sent)).start
-
     def find_stalled(self, sent_before: float) -> list[Ticket]:
         """Move to ``stalled`` what was sent before a time; return what was moved."""
         found: list[Ticket] = []

@@ -74,12 +74,12 @@ class Silence:
         """Say whether silence that is found now can be held against the dependency.
 
         Args:
-            gap: seconds since the latest of the calls in flight was sent.
+            gap: seconds since a call was last admitted; NaN if unknown.
             now: the time.
         """
         if self._suspected != self.youngest:
             self._suspected = self.youngest
-            self._believed_from = now + min(gap, self.patience)
+            self._believed_from = now + min(self.patience, gap)
         return now >= self._believed_from
 
     def learn(self, lag: float, now: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, isnan, nan
+from math import inf, isnan
 
 # Seconds; a longer gap is counted as this one, so that a pause does not hide the rate for long.
 _LONGEST_GAP = 10.0
@@ -15,16 +15,14 @@ class Traffic:
     It is the plain mean of the first 64 gaps; from then on each new gap has a weight of 1/64.
 
     Attributes:
-        last: when the last call was admitted; NaN before the first.
         mean_gap: seconds; 0.0 while unknown.
         usual: the longest gap that :meth:`Circuit.admit` may add by itself, without
             :meth:`learn`.
     """
 
-    __slots__ = ("_count", "last", "mean_gap", "usual")
+    __slots__ = ("_count", "mean_gap", "usual")
 
     def __init__(self) -> None:
-        self.last = nan
         self.mean_gap = 0.0
         self.usual = -inf
         self._count = 0
@@ -37,11 +35,3 @@ class Traffic:
         self.mean_gap += (min(max(gap, 0.0), _LONGEST_GAP) - self.mean_gap) / count
         if count == _STEADY:
             self.usual = _LONGEST_GAP
-
-    def pause(self) -> None:
-        """Forget the last call: the gap across an outage says nothing about the traffic."""
-        self.last = nan
-
-    def shift(self, delta: float) -> None:
-        """Move all times along by ``delta`` seconds."""
-        self.last += delta

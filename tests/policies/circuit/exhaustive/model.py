@@ -98,6 +98,7 @@ class Model:
         self.successes = 0
         self.gaps: tuple[float, ...] = ()
         self.last_admission: float | None = None
+        self.latest: float | None = None
         self.silence = Silence()
         self.rejected = self.would_refuse = self.would_refuse_succeeded = 0
         self.told: dict[int, Refusal] = {}
@@ -161,6 +162,7 @@ class Model:
     def admit(self, number: int, now: float, *, first: bool, refusal: Refusal | None) -> bool:
         """Admit a call, refused or not, and return whether it is a probe (rules 4, 5 and 9)."""
         born = self.state
+        self.latest = now
         if refusal is not None:
             self.would_refuse += 1
             self.calls[number] = Call(
@@ -302,7 +304,7 @@ class Model:
         if state == CLOSED:
             self.ends_before = None
             # Open: whether the time without admissions is a gap between two. It is not.
-            self.last_admission = None
+            self.last_admission = self.latest = None
 
     def _open(self, now: float, opening: Opening) -> None:
         self._set_wait(now)
@@ -363,7 +365,7 @@ class Model:
         flying = [c.sent for c in self.calls.values() if not (c.waits or c.begun or c.stalled)]
         if not (self.setup.stalls and flying and self.silence.silent(now)):
             return
-        if not self.silence.believed(max(flying), now) or self.state == ISOLATED:
+        if not self.silence.believed(self.latest, now) or self.state == ISOLATED:
             return
         overdue = [call for call in self.calls.values() if self._overdue(call, now)]
         for call in sorted(overdue, key=lambda call: call.sent):
@@ -439,9 +441,13 @@ class Model:
             self.successes if self.state == HALF_OPEN else None,
             min(self.lost, 5) if self.setup.probe_lease is None else None,
             self._traffic(now),
-            self.silence.key(now) if self.setup.stalls else None,
+            self._silence(now) if self.setup.stalls else None,
             None if self.ends_before is None else self.generation - self.ends_before,
         )
+
+    def _silence(self, now: float) -> tuple:
+        latest = None if self.latest is None else now - self.latest
+        return latest, self.silence.key(now)
 
     def _traffic(self, now: float) -> tuple | None:
         if self.setup.open_for is not None:

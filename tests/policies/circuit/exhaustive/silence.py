@@ -42,15 +42,17 @@ class Silence:
             return False
         return now - self.youngest > self.q
 
-    def believed(self, latest: float, now: float) -> bool:
-        """Say whether silence has been looked at for as long as nothing had been sent before it.
+    def believed(self, latest: float | None, now: float) -> bool:
+        """Say whether silence has been looked at for as long as no call had come before it.
 
-        Open: for how long at most. For q.
+        Open: for how long at most. For q, also where nothing was sent since it has closed.
         """
         assert self.q is not None
         if self.suspected != self.youngest:
             self.suspected = self.youngest
-            self.believed_from = now + min(now - latest, self.q)
+            self.believed_from = now + self.q
+            if latest is not None:
+                self.believed_from = now + min(now - latest, self.q)
         return now >= self.believed_from
 
     def answer(self, sent: float, now: float) -> None:
