@@ -33,6 +33,7 @@ from seawall.policies.circuit import (
     TripRule,
 )
 from seawall.policies.fallback import Fallback
+from seawall.policies.hedge import Hedge, Percentile
 from seawall.policies.keyed import Keyed
 from seawall.policies.retry import Retry, RetryBudget, constant, exponential, linear
 from seawall.policies.timeout import Timeout
@@ -56,9 +57,11 @@ __all__ = [
     "FailureCount",
     "FailureRate",
     "Fallback",
+    "Hedge",
     "Keyed",
     "Kind",
     "Outcome",
+    "Percentile",
     "Pipeline",
     "Policy",
     "Proceed",

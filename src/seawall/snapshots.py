@@ -4,6 +4,7 @@ from seawall.core.snapshot import PipelineSnapshot, Snapshot
 from seawall.policies.bulkhead import BulkheadSnapshot
 from seawall.policies.circuit.snapshot import CircuitSnapshot
 from seawall.policies.fallback import FallbackSnapshot
+from seawall.policies.hedge import HedgeSnapshot
 from seawall.policies.keyed import KeyedSnapshot
 from seawall.policies.retry.retry import RetrySnapshot
 from seawall.policies.timeout import TimeoutSnapshot
@@ -12,6 +13,7 @@ __all__ = [
     "BulkheadSnapshot",
     "CircuitSnapshot",
     "FallbackSnapshot",
+    "HedgeSnapshot",
     "KeyedSnapshot",
     "PipelineSnapshot",
     "RetrySnapshot",

@@ -13,6 +13,7 @@ from seawall import (
     Bulkhead,
     CircuitBreaker,
     Fallback,
+    Hedge,
     Keyed,
     Pipeline,
     Policy,
@@ -36,12 +37,15 @@ class Case:
         make: makes a new one.
         held: says how many calls it holds anything for.
         prepare: brings a new one into the state that is tested; two seconds pass afterwards.
+        side_by_side: whether attempts run side by side. When a call is closed nothing can be
+            awaited, so those that have a task of their own end a little later.
     """
 
     name: str
     make: Callable[[], Policy]
     held: Callable[[Any], int] = nothing
     prepare: Callable[[Any], object] | None = None
+    side_by_side: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -76,6 +80,10 @@ class Spare(str):
         yield self
 
 
+def in_hedge(policy: Hedge) -> int:
+    return len(policy.running)
+
+
 class Announce(Policy):
     """A policy of a user's own."""
 
@@ -101,6 +109,7 @@ def stack(name: str, *parts: Case) -> Case:
         lambda: Pipeline(*[part.make() for part in parts]),
         held,
         prepare if needed else None,
+        any(part.side_by_side for part in parts),
     )
 
 
@@ -127,6 +136,9 @@ PARTS = [
         lambda: Keyed(lambda key: CircuitBreaker(100, name=key), key=lambda: "key"),
         in_keyed,
     ),
+    # One hedges what hangs, the other one every call.
+    hedge := Case("hedge", lambda: Hedge(0.5, budget=None), in_hedge, side_by_side=True),
+    eager := Case("eager_hedge", lambda: Hedge(0.005, budget=None), in_hedge, side_by_side=True),
     own := Case("own", Announce),
 ]
 patient = Case("patient", lambda: Timeout(30.0), in_timeout)
@@ -139,6 +151,7 @@ STACKS = [
     stack("five_half_open", patient, retry, half_open, hurried, timeout),
     fallback_five := stack("fallback_five", fallback, five),
     stack("keyed_five", patient, retry, keyed, bulkhead, timeout),
+    hedged := stack("hedged", patient, retry, eager, breaker, bulkhead, timeout),
     twice := stack("twice", timeout, timeout, breaker, breaker, hurried, patient),
 ]
 

@@ -24,6 +24,7 @@ class Trial:
     Attributes:
         begun: whether the call has begun.
         ended: whether it has ended, with a value or an error.
+        closed: whether it was closed, so that it could await nothing more.
         cancels: how often its task was asked to cancel in between.
         before: ``Task.cancelling()`` when it began; ``after`` when it had ended.
     """
@@ -35,7 +36,7 @@ class Trial:
         self.situation = situation
         self.policy: Policy = case.make()
         self.work = self.new_work(*situation.plan)
-        self.begun = self.ended = False
+        self.begun = self.ended = self.closed = False
         self.cancels = self.before = self.after = 0
         self.value: object = None
         self.error: BaseException | None = None
@@ -108,6 +109,8 @@ class Trial:
         assert self.ended
         assert self.after == self.before + self.cancels
         assert self.left is None
+        if self.closed and self.case.side_by_side:
+            self.loop.run_until_complete(asyncio.sleep(0.1))
         assert self.work.inside == 0
         self.loop.run_until_complete(self._check_company())
         self.check_idle()

@@ -196,6 +196,20 @@ class Call(Generic[T]):
             self.open = None
         self._judged = self._verdict = self.story = None
 
+    def alone(self) -> str | None:
+        """Return why no second attempt may run beside the first one; ``None`` if it may."""
+        if self.single_run is not None:
+            return self.single_run
+        if self.is_block:
+            return "a loop runs its body again, but never twice at a time"
+        return "the call is not idempotent" if self.idempotent is False else None
+
+    def adopt(self, copy: Call[T]) -> None:
+        """Take over how an attempt ended that ran on a copy: its verdict, and what it left open."""
+        self.open = copy.open
+        self._judged = copy._judged
+        self._verdict = copy._verdict
+
     def now(self) -> float:
         """Return the loop's time in seconds."""
         return self.loop.time()

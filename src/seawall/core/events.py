@@ -167,6 +167,42 @@ class TimedOut(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeStarted(Event):
+    """A further attempt begins beside one that takes long.
+
+    Attributes:
+        delay: seconds that the attempt before it had.
+    """
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeNotMade(Event):
+    """A call is not hedged: it cannot be, or the budget does not allow it now.
+
+    Attributes:
+        reason: why, in words.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HedgeEnded(Event):
+    """A hedge has ended.
+
+    Attributes:
+        outcome: ``"won"``, ``"lost"`` (another attempt was faster), ``"failed"``, or ``"gave_way"``
+            (a policy inside refused it, or would have let it wait).
+        error: type name of its error, if it has one.
+    """
+
+    outcome: Literal["won", "lost", "failed", "gave_way"]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FallbackUsed(Event):
     """A ``Fallback`` answers in place of a call.
 

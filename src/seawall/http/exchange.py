@@ -27,6 +27,9 @@ _SENT_ONCE: Final = (
     "the body of the request can be sent only once: bytes, str, JSON, forms and files that can be "
     "sought are sent again, an iterator is not"
 )
+_READ_ONCE_AT_A_TIME: Final = (
+    "the body of the request is read while it is sent: only bytes can be sent twice at a time"
+)
 
 
 class Exchange(Call[Any]):
@@ -115,6 +118,17 @@ class Exchange(Call[Any]):
         verdict = self._permit(verdict)
         self.gave_up = verdict.retryable
         return verdict
+
+    def alone(self) -> str | None:
+        """Return why no second attempt may run beside the first one; ``None`` if it may."""
+        if type(self._request.stream) is not self._transport.family.client.ByteStream:
+            return _READ_ONCE_AT_A_TIME
+        return super().alone()
+
+    def adopt(self, copy: Call[Any]) -> None:
+        """Take over how an attempt ended that ran on a copy."""
+        super().adopt(copy)
+        self.gave_up = isinstance(copy, Exchange) and copy.gave_up
 
     async def hand_out(self, response: Any) -> None:
         """Leave one response, if any, to the caller, and close what else attempts left open."""

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from seawall.core.budget import RetryBudget
 from seawall.core.checks import check_count, check_number, check_type
 from seawall.core.clock import check_move
 from seawall.core.errors import DeadlineError, RejectedError
@@ -14,10 +15,9 @@ from seawall.core.listeners import logger
 from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
 from seawall.core.snapshot import Snapshot
+from seawall.core.story import record_attempt, record_sleep, tell_story
 from seawall.core.verdict import ExceptionTypes, Kind, check_exception_types, leaves_of
 from seawall.policies.retry.backoff import as_backoff, delay_of, exponential
-from seawall.policies.retry.budget import RetryBudget
-from seawall.policies.retry.story import record_attempt, record_sleep, tell_story
 
 if TYPE_CHECKING:
     from collections.abc import Callable

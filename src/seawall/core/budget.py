@@ -1,4 +1,4 @@
-"""A budget that keeps retries a small share of the traffic. Pure: the time is passed in."""
+"""A budget that keeps further attempts a small share of the traffic. Pure: it is told the time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from seawall.core.checks import check_number
 
 
 class RetryBudget:
-    """Tokens that retries are paid from; one object may serve several policies.
+    """Tokens that retries and hedges are paid from; one object may serve several policies.
 
     Each success of a first attempt earns ``ratio`` tokens and each retry costs one, so retries are
     at most that share of healthy traffic. When everything fails nothing is earned, and apart from
@@ -46,7 +46,7 @@ class RetryBudget:
         self.tokens = min(self.capacity, tokens)
 
     def spend(self, now: float) -> bool:
-        """Pay for one retry at this time in seconds; say whether there was a token for it."""
+        """Pay for one attempt at this time in seconds; say whether there was a token for it."""
         self.tokens = self.left(self._clock, now)
         self._at = now
         # Ten times 0.1 is a little less than one in binary fractions.
@@ -54,6 +54,10 @@ class RetryBudget:
             return False
         self.tokens = max(0.0, self.tokens - 1)
         return True
+
+    def refund(self) -> None:
+        """Give back what an attempt has cost that never reached the dependency."""
+        self.tokens = min(self.capacity, self.tokens + 1)
 
     def left(self, clock: object, now: float) -> float:
         """Return the tokens at this time of a clock; it changes nothing.

@@ -1,0 +1,185 @@
+"""A race on asyncio.
+
+The first attempt runs in the task of the caller, which is cancelled as by ``asyncio.timeout`` when
+a hedge wins; on the way out the cancellation is taken back with ``Task.uncancel()``. A cancellation
+that somebody else has asked for passes, whenever it comes.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError, current_task, get_running_loop
+from contextlib import nullcontext, suppress
+from contextvars import copy_context
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+
+from seawall.policies.hedge.race import Race
+from seawall.policies.hedge.runner import is_good
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future, Task, TimerHandle
+    from contextvars import Context
+
+    from seawall.core.call import Call, Proceed
+    from seawall.policies.hedge.hedge import Hedge
+    from seawall.policies.hedge.runner import Runner
+
+T = TypeVar("T")
+
+
+class RaceOnAsyncio(Race[T]):
+    """One call on asyncio.
+
+    Attributes:
+        fired: whether the task of the caller was cancelled by the race.
+    """
+
+    __slots__ = ("_all_ended", "_cancelling", "_context", "_loop", "_task", "_timer", "fired")
+
+    def __init__(self, hedge: Hedge, call: Call[T], proceed: Proceed[T]) -> None:
+        super().__init__(hedge, call, proceed)
+        self.fired = False
+        self._loop: AbstractEventLoop = call.loop  # type: ignore[assignment]
+        self._task: Task[Any] = current_task(self._loop)  # type: ignore[assignment]
+        self._cancelling = self._task.cancelling()
+        # A hedge inherits what was set outside, and nothing that the first attempt has set.
+        self._context: Context = copy_context()
+        self._timer: TimerHandle | None = None
+        self._all_ended: Future[None] | None = None
+
+    async def run(self) -> T:
+        """Run the first attempt, and others beside it if it takes too long."""
+        call = self.call
+        call.ticket = self
+        self.arm()
+        try:
+            value = await self.proceed(call)
+        except BaseException as error:
+            self.leave()
+            if not self.hedges:
+                self.learn(good=False)
+                raise
+            first = self.make_first()
+            if isinstance(error, GeneratorExit):
+                if self.fired:
+                    self._task.uncancel()
+                self._abandon()
+                raise
+            if not self._take_back(first, error):
+                self.raised(first, error)
+        else:
+            self.leave()
+            if not self.hedges:
+                self.learn(good=call.classifier is None or is_good(call.judge_result(value)))
+                return value
+            first = self.make_first()
+            self._take_back(first, None)
+            self.returned(first, value)
+        self.learn(good=first.succeeded)
+        await self._join()
+        return await self.conclude()
+
+    def arm(self) -> None:
+        """Have a timer try a hedge, unless there are as many as may be."""
+        if self.delay < inf and self.may_have_more:
+            self._timer = self._loop.call_later(self.delay, self._try, context=self._context)
+
+    def disarm(self) -> None:
+        """Cancel the timer."""
+        timer = self._timer
+        if timer is not None:
+            self._timer = None
+            timer.cancel()
+
+    def _try(self) -> None:
+        self._timer = None
+        runner = self.make_hedge()
+        if runner is None:
+            return
+        runner.task = task = self._loop.create_task(self._run_hedge(runner))
+        task.add_done_callback(partial(self._end, runner))
+        self.arm()
+
+    async def _run_hedge(self, runner: Runner[T]) -> None:
+        try:
+            value = await self.proceed(runner.call)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.raised(runner, error)
+        else:
+            self.returned(runner, value)
+        if self.over and runner.call.open is not None:
+            await runner.call.open.discard(runner.last_word)
+
+    def _end(self, runner: Runner[T], task: Task[None]) -> None:
+        # Cancelled before its first step, it has said nothing itself.
+        del task
+        self.running.discard(runner)
+        waiting = self._all_ended
+        if waiting is not None and not waiting.done() and not self._is_running():
+            waiting.set_result(None)
+
+    def _is_running(self) -> bool:
+        return any(runner in self.running for runner in self.hedges)
+
+    def cancel_first(self) -> None:
+        """Cancel the task of the caller, once."""
+        if not self.fired:
+            self.fired = True
+            self._task.cancel()
+
+    def cancel(self, runner: Runner[T]) -> None:
+        """Cancel the task of a hedge, once."""
+        if not runner.cancelled and runner.task is not None:
+            runner.cancelled = True
+            runner.task.cancel()
+
+    def _take_back(self, first: Runner[T], error: BaseException | None) -> bool:
+        """Take back the race's own cancellation; say whether that is all that the error is."""
+        if not self.fired:
+            return False
+        first.cancelled = True
+        if self._task.uncancel() > self._cancelling:
+            # Somebody else has asked for it too, and the first attempt may have swallowed that.
+            self.interrupt(error if isinstance(error, CancelledError) else CancelledError())
+            return True
+        return isinstance(error, CancelledError)
+
+    async def _join(self) -> None:
+        """Wait until all hedges have ended, whatever is asked of this task meanwhile."""
+        interrupted = False
+        while self._is_running():
+            self._all_ended = self._loop.create_future()
+            # A scope of anyio repeats its cancellation until the task ends: once is enough.
+            with anyio.CancelScope(shield=True) if interrupted else nullcontext():
+                try:
+                    await self._all_ended
+                except GeneratorExit:
+                    self._abandon()
+                    raise
+                except BaseException as error:
+                    interrupted = True
+                    self.interrupt(error)
+
+    def _abandon(self) -> None:
+        """End the race where nothing can be awaited: the call is closed, or was dropped."""
+        self.over = True
+        for runner in self.hedges:
+            if runner.call.open is not None and runner not in self.running:
+                runner.call.open.end(runner.last_word)
+        self.forget()
+        running: object = None
+        with suppress(RuntimeError):
+            running = get_running_loop()
+        if running is self._loop:
+            self._cancel_all()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cancel_all)
+
+    def _cancel_all(self) -> None:
+        for runner in self.hedges:
+            self.cancel(runner)
