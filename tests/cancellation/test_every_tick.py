@@ -8,11 +8,11 @@ import anyio
 import pytest
 
 from seawall import SeawallError
-from tests.cancellation.policies import fallback_five, five, twice
+from tests.cancellation.policies import fallback_five, five, hedged, twice
 from tests.cancellation.product import named, product
 from tests.cancellation.trial import Trial, new_loop
 
-HARDEST = [five, fallback_five, twice]
+HARDEST = [five, fallback_five, twice, hedged]
 
 
 def cancel_at(trial: Trial, *steps: int) -> None:

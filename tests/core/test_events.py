@@ -32,6 +32,7 @@ from seawall import (
     CircuitBreaker,
     CircuitOpenError,
     Fallback,
+    Hedge,
     Keyed,
     Pipeline,
     Policy,
@@ -122,6 +123,7 @@ def example(kind, **given):
         "Any": ("https", "host", 443),
         "Mapping[str, Any] | None": {"user": Opaque(), "color": Color.RED, 3: [1, (2, nan)]},
         "Literal['returned', 'raised', 'rejected', 'cancelled']": "raised",
+        "Literal['won', 'lost', 'failed', 'gave_way']": "won",
     }
     types = {field.name: field.type.replace('"', "'") for field in dataclasses.fields(kind)}
     return kind(**{name: values[text] for name, text in types.items()} | given)
@@ -178,6 +180,7 @@ def all_policies():
         Retry(2, backoff=1.0, budget=None),
         CircuitBreaker(1, open_for=5.0),
         Bulkhead(1, queue=1),
+        Hedge(0.8),
         Timeout(1.0),
         name="all",
     )
@@ -196,7 +199,9 @@ async def let_everything_happen(pipeline, *listeners):
             group.start_soon(pipeline.execute, anyio.sleep, 0.5)
             await turns()
             await pipeline.execute(answers)  # queued
-        await pipeline.execute(hangs)  # timed out
+        async with pipeline:  # not hedged
+            pass
+        await pipeline.execute(hangs)  # hedged, timed out
         breaker.isolate()
 
 
@@ -212,6 +217,7 @@ async def test_everything_that_policies_do_is_heard():
         "Retry",
         "CircuitBreaker",
         "Bulkhead",
+        "Hedge",
         "Timeout",
     }
     assert [event.time for event in heard] == sorted(event.time for event in heard)
@@ -256,7 +262,13 @@ def test_a_call_that_nobody_hears_does_not_even_ask():
 
     async def main():
         pipeline = Pipeline(
-            Timeout(30), Retry(), CircuitBreaker(), Bulkhead(5), Fallback(value=1), Timeout(5)
+            Timeout(30),
+            Retry(),
+            Hedge(1),
+            CircuitBreaker(),
+            Bulkhead(5),
+            Fallback(value=1),
+            Timeout(5),
         )
         await pipeline.execute(answers)
         sys.setprofile(profile)

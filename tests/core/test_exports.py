@@ -25,6 +25,7 @@ POLICIES = {
     "Bulkhead",
     "CircuitBreaker",
     "Fallback",
+    "Hedge",
     "Keyed",
     "Pipeline",
     "Policy",
@@ -33,7 +34,7 @@ POLICIES = {
 }
 PARTS = {"Calls", "Circuit", "Classifier", "ConsecutiveFailures", "FailureCount", "FailureRate"}
 PARTS |= {"AdaptiveFailureCount", "Cusum", "SlowCallRate", "Subscription", "Tally", "subscribe"}
-PARTS |= {"RetryBudget", "TripRule", "constant", "exponential", "linear", "deadline"}
+PARTS |= {"Percentile", "RetryBudget", "TripRule", "constant", "exponential", "linear", "deadline"}
 SEEN = {"Attempt", "Call", "Kind", "Outcome", "Proceed", "State", "Stream", "Verdict"}
 
 

@@ -21,7 +21,9 @@ from seawall import (
     CircuitOpenError,
     FailureRate,
     Fallback,
+    Hedge,
     Keyed,
+    Percentile,
     Pipeline,
     Policy,
     Retry,
@@ -33,6 +35,7 @@ from seawall.core.snapshot import PipelineSnapshot, Snapshot
 from seawall.policies.bulkhead import BulkheadSnapshot
 from seawall.policies.circuit.snapshot import CircuitSnapshot
 from seawall.policies.fallback import FallbackSnapshot
+from seawall.policies.hedge import HedgeSnapshot
 from seawall.policies.keyed import KeyedSnapshot
 from seawall.policies.retry.retry import RetrySnapshot
 from seawall.policies.timeout import TimeoutSnapshot
@@ -67,6 +70,7 @@ POLICIES = {
     RetrySnapshot: lambda: Retry(2, backoff=0.0),
     TimeoutSnapshot: lambda: Timeout(5.0),
     FallbackSnapshot: lambda: Fallback(value=1),
+    HedgeSnapshot: lambda: Hedge(Percentile(0.9)),
     KeyedSnapshot: lambda: Keyed(lambda key: Pipeline(CircuitBreaker(1)), key=lambda: ("h", 443)),
     PipelineSnapshot: lambda: Pipeline(
         Pipeline(Plain()), CircuitBreaker(1).bind(key="k"), Timeout(1.0), name="p"

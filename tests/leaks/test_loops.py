@@ -28,8 +28,10 @@ from seawall import (
 from tests.cancellation.policies import (
     Case,
     bulkhead,
+    eager,
     five,
     half_open,
+    hedged,
     keyed,
     timeout,
     twice,
@@ -99,7 +101,7 @@ def go_on(trial: Trial, case: Case, way: Way, at_step: int, late: Callable[[], o
 
 
 @pytest.mark.parametrize("situation", named("answers", "waits"), ids=str)
-@by_each_way([timeout, half_open, bulkhead, keyed, five, twice])
+@by_each_way([timeout, half_open, bulkhead, keyed, eager, five, hedged, twice])
 def test_a_loop_closed_in_the_middle_of_a_call(case, way, situation):
     """The next loop has all slots and places at once, whenever the calls of the old one end."""
     if way.name in GENERATORS:

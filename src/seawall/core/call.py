@@ -202,6 +202,8 @@ class Call(Generic[T]):
             return self.single_run
         if self.is_block:
             return "a loop runs its body again, but never twice at a time"
+        if self.is_stream:
+            return "a stream is read on in the task in which it began"
         return "the call is not idempotent" if self.idempotent is False else None
 
     def adopt(self, copy: Call[T]) -> None:

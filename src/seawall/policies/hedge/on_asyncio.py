@@ -59,7 +59,7 @@ class RaceOnAsyncio(Race[T]):
             value = await self.proceed(call)
         except BaseException as error:
             self.leave()
-            if not self.hedges:
+            if self.is_alone:
                 self.learn(good=False)
                 raise
             first = self.make_first()
@@ -70,9 +70,12 @@ class RaceOnAsyncio(Race[T]):
                 raise
             if not self._take_back(first, error):
                 self.raised(first, error)
+                if self._task.cancelling() > self._cancelling:
+                    # Somebody has cancelled the call, and that is what the function made of it.
+                    self.decide(first)
         else:
             self.leave()
-            if not self.hedges:
+            if self.is_alone:
                 self.learn(good=call.classifier is None or is_good(call.judge_result(value)))
                 return value
             first = self.make_first()
@@ -84,7 +87,8 @@ class RaceOnAsyncio(Race[T]):
 
     def arm(self) -> None:
         """Have a timer try a hedge, unless there are as many as may be."""
-        if self.delay < inf and self.may_have_more:
+        # A wait may end because its loop is closed already.
+        if self.delay < inf and self.may_have_more and not self._loop.is_closed():
             self._timer = self._loop.call_later(self.delay, self._try, context=self._context)
 
     def disarm(self) -> None:
@@ -96,7 +100,12 @@ class RaceOnAsyncio(Race[T]):
 
     def _try(self) -> None:
         self._timer = None
-        runner = self.make_hedge()
+        try:
+            runner = self.make_hedge()
+        except BaseException as error:
+            # Of a listener; the caller must hear it, not the loop.
+            self.interrupt(error)
+            return
         if runner is None:
             return
         runner.task = task = self._loop.create_task(self._run_hedge(runner))
@@ -146,7 +155,6 @@ class RaceOnAsyncio(Race[T]):
         if self._task.uncancel() > self._cancelling:
             # Somebody else has asked for it too, and the first attempt may have swallowed that.
             self.interrupt(error if isinstance(error, CancelledError) else CancelledError())
-            return True
         return isinstance(error, CancelledError)
 
     async def _join(self) -> None:
@@ -175,9 +183,15 @@ class RaceOnAsyncio(Race[T]):
         running: object = None
         with suppress(RuntimeError):
             running = get_running_loop()
-        if running is self._loop:
+        if self._loop.is_closed():
+            # Their tasks will never run again: what they hold is released here.
+            for runner in self.hedges:
+                coroutine = runner.task.get_coro()
+                if coroutine is not None:
+                    coroutine.close()
+        elif running is self._loop:
             self._cancel_all()
-        elif not self._loop.is_closed():
+        else:
             self._loop.call_soon_threadsafe(self._cancel_all)
 
     def _cancel_all(self) -> None:

@@ -93,7 +93,10 @@ class RaceOnTrio(Race[T]):
                 runner.task = anyio.CancelScope()
                 group.start_soon(self._run_hedge, runner)
                 self.arm()
-        except KeyboardInterrupt as error:
+        except BaseException as error:
+            if is_cancellation(error):
+                raise
+            # Of a listener; the caller must hear it as it is, in no group.
             self.interrupt(error)
 
     async def _run_hedge(self, runner: Runner[T]) -> None:

@@ -144,9 +144,9 @@ class Race(ABC, Generic[T]):
         twin.forget_verdict()
         runner = Runner(self, twin, twin.attempt)
         twin.ticket = runner
+        self.hedge.tell_started(runner)
         self.hedges.append(runner)
         self.running.add(runner)
-        self.hedge.tell_started(runner)
         return runner
 
     # How attempts end.
@@ -160,6 +160,11 @@ class Race(ABC, Generic[T]):
         """Return the first attempt, once it has ended, as one among the others."""
         self.first = Runner(self, self.call, self._came_in[0])
         return self.first
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing has happened beside the first attempt."""
+        return not self.hedges and self.interruption is None
 
     def learn(self, *, good: bool) -> None:
         """Take in how the first attempt ended, and how long it took."""
@@ -181,7 +186,7 @@ class Race(ABC, Generic[T]):
             # Of a classifier; it propagates like an error of the function.
             runner.error = raised
         if self._is_answer(runner):
-            self._decide(runner)
+            self.decide(runner)
 
     def raised(self, runner: Runner[T], error: BaseException) -> None:
         """Hear what an attempt raised."""
@@ -193,14 +198,21 @@ class Race(ABC, Generic[T]):
             return
         if runner.was_refused:
             if runner is not self.first:
-                self.hedge.give_way(runner)
+                self._give_way(runner)
             return
         try:
             runner.verdict = runner.call.judge_error(error)
         except Exception as raised:
             runner.error = raised
         if self._is_answer(runner):
-            self._decide(runner)
+            self.decide(runner)
+
+    def _give_way(self, runner: Runner[T]) -> None:
+        try:
+            self.hedge.give_way(runner)
+        except BaseException as error:
+            # Of a listener.
+            self.interrupt(error)
 
     def interrupt(self, error: BaseException) -> None:
         """End the race with an exception that outranks every answer."""
@@ -215,7 +227,8 @@ class Race(ABC, Generic[T]):
             return verdict.kind is not Kind.FAILURE and not verdict.retryable
         return is_good(verdict)
 
-    def _decide(self, winner: Runner[T]) -> None:
+    def decide(self, winner: Runner[T]) -> None:
+        """End the race with the outcome of this attempt, if it is not over."""
         if self.winner is None and self.interruption is None:
             self.winner = winner
             self._stop_all(winner)
