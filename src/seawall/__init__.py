@@ -35,6 +35,7 @@ from seawall.policies.circuit import (
 from seawall.policies.fallback import Fallback
 from seawall.policies.hedge import Hedge, Percentile
 from seawall.policies.keyed import Keyed
+from seawall.policies.last_good import LastGood
 from seawall.policies.retry import Retry, RetryBudget, constant, exponential, linear
 from seawall.policies.timeout import Timeout
 
@@ -60,6 +61,7 @@ __all__ = [
     "Hedge",
     "Keyed",
     "Kind",
+    "LastGood",
     "Outcome",
     "Percentile",
     "Pipeline",

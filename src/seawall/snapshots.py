@@ -6,6 +6,7 @@ from seawall.policies.circuit.snapshot import CircuitSnapshot
 from seawall.policies.fallback import FallbackSnapshot
 from seawall.policies.hedge import HedgeSnapshot
 from seawall.policies.keyed import KeyedSnapshot
+from seawall.policies.last_good import LastGoodSnapshot
 from seawall.policies.retry.retry import RetrySnapshot
 from seawall.policies.timeout import TimeoutSnapshot
 
@@ -15,6 +16,7 @@ __all__ = [
     "FallbackSnapshot",
     "HedgeSnapshot",
     "KeyedSnapshot",
+    "LastGoodSnapshot",
     "PipelineSnapshot",
     "RetrySnapshot",
     "Snapshot",

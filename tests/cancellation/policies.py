@@ -15,6 +15,7 @@ from seawall import (
     Fallback,
     Hedge,
     Keyed,
+    LastGood,
     Pipeline,
     Policy,
     Retry,
@@ -139,6 +140,7 @@ PARTS = [
     # One hedges what hangs, the other one every call.
     hedge := Case("hedge", lambda: Hedge(0.5, budget=None), in_hedge, side_by_side=True),
     eager := Case("eager_hedge", lambda: Hedge(0.005, budget=None), in_hedge, side_by_side=True),
+    Case("last_good", lambda: LastGood(3600.0, key=lambda: "key")),
     own := Case("own", Announce),
 ]
 patient = Case("patient", lambda: Timeout(30.0), in_timeout)

@@ -34,6 +34,7 @@ from seawall import (
     Fallback,
     Hedge,
     Keyed,
+    LastGood,
     Pipeline,
     Policy,
     Retry,
@@ -177,6 +178,7 @@ def all_policies():
     """Return a pipeline of all policies that have events of their own."""
     return Pipeline(
         Fallback(value="instead"),
+        LastGood(60, key=lambda *args: "key"),
         Retry(2, backoff=1.0, budget=None),
         CircuitBreaker(1, open_for=5.0),
         Bulkhead(1, queue=1),
@@ -201,7 +203,7 @@ async def let_everything_happen(pipeline, *listeners):
             await pipeline.execute(answers)  # queued
         async with pipeline:  # not hedged
             pass
-        await pipeline.execute(hangs)  # hedged, timed out
+        await pipeline.execute(hangs)  # hedged, timed out, and the last good value was served
         breaker.isolate()
 
 
@@ -214,6 +216,7 @@ async def test_everything_that_policies_do_is_heard():
     assert {event.policy for event in heard} == {
         "Pipeline",
         "Fallback",
+        "LastGood",
         "Retry",
         "CircuitBreaker",
         "Bulkhead",

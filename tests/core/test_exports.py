@@ -27,6 +27,7 @@ POLICIES = {
     "Fallback",
     "Hedge",
     "Keyed",
+    "LastGood",
     "Pipeline",
     "Policy",
     "Retry",

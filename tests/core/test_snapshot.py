@@ -23,6 +23,7 @@ from seawall import (
     Fallback,
     Hedge,
     Keyed,
+    LastGood,
     Percentile,
     Pipeline,
     Policy,
@@ -37,6 +38,7 @@ from seawall.policies.circuit.snapshot import CircuitSnapshot
 from seawall.policies.fallback import FallbackSnapshot
 from seawall.policies.hedge import HedgeSnapshot
 from seawall.policies.keyed import KeyedSnapshot
+from seawall.policies.last_good import LastGoodSnapshot
 from seawall.policies.retry.retry import RetrySnapshot
 from seawall.policies.timeout import TimeoutSnapshot
 from tests.doubles import Held, Script, turns, virtual
@@ -71,6 +73,7 @@ POLICIES = {
     TimeoutSnapshot: lambda: Timeout(5.0),
     FallbackSnapshot: lambda: Fallback(value=1),
     HedgeSnapshot: lambda: Hedge(Percentile(0.9)),
+    LastGoodSnapshot: lambda: LastGood(60),
     KeyedSnapshot: lambda: Keyed(lambda key: Pipeline(CircuitBreaker(1)), key=lambda: ("h", 443)),
     PipelineSnapshot: lambda: Pipeline(
         Pipeline(Plain()), CircuitBreaker(1).bind(key="k"), Timeout(1.0), name="p"

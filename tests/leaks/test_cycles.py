@@ -17,6 +17,7 @@ from seawall import (
     Classifier,
     Fallback,
     Keyed,
+    LastGood,
     Pipeline,
     Retry,
     SeawallError,
@@ -55,6 +56,9 @@ class Subjects:
         self.short_wait = Bulkhead(1, queue=1, max_wait=0.001)
         self.value = Pipeline(Fallback(value=1), self.five)
         self.function = Fallback(answer)
+        self.chain = Pipeline(Fallback(value=1), Fallback(fail), self.five)
+        self.last_good = LastGood(3600, key=lambda: "key")
+        self.nothing_good = LastGood(3600)
         self.results = Pipeline(
             Retry(2, backoff=0, budget=None), classify=Classifier(results=lambda value: value)
         )
@@ -85,6 +89,16 @@ class Subjects:
 
     async def fallback_function(self):
         await self.function.execute(fail)
+
+    async def fallback_fails(self):
+        await self.chain.execute(fail)
+
+    async def last_good_value(self):
+        await self.last_good.execute(answer)
+        await self.last_good.execute(fail)
+
+    async def no_last_good_value(self):
+        await self.nothing_good.execute(fail)
 
     async def failed_result(self):
         await self.results.execute(answer)

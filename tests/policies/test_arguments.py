@@ -17,6 +17,7 @@ from seawall import (
     Fallback,
     Hedge,
     Keyed,
+    LastGood,
     Percentile,
     Pipeline,
     Retry,
@@ -92,6 +93,10 @@ WRONG = [
     (make(Keyed), "factory", [5, Bulkhead, Bulkhead(1)]),
     (make(Keyed, policy), "key", [5]),
     (make(Keyed, policy), "max_keys", [0, 1.5, "1", True]),
+    (make(LastGood), "ttl", [0, -1, nan, "1", True, None]),
+    (make(LastGood, 60), "max_entries", [0, 1.5, "1", True]),
+    (make(LastGood, 60), "key", [5, "url"]),
+    (make(LastGood, 60), "mark", [5, "stale"]),
     (make(Pipeline), "name", [5]),
     (make(Pipeline), "classify", [5]),
     (make(Pipeline().bind), "timeout", [0, -1, nan, "1"]),
@@ -131,3 +136,14 @@ def test_a_fallback_has_a_function_or_a_value():
     for arguments in ({}, {"function": policy, "value": 1}):
         with pytest.raises(TypeError, match="a function or a value"):
             Fallback(**arguments)
+
+
+@pytest.mark.parametrize("name", ["key", "mark"])
+def test_a_function_that_is_asked_may_not_be_async(name):
+    """What a key or a mark returns is used at once, so a coroutine would be no answer."""
+
+    async def function():
+        pass
+
+    with pytest.raises(TypeError, match=f"{name} must be a plain function of"):
+        LastGood(60, **{name: function})

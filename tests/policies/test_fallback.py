@@ -165,7 +165,7 @@ def test_it_needs_a_function_or_a_value(arguments):
     with pytest.raises(UsageError) as caught:
         Fallback(**arguments)
     assert "right: Fallback(from_cache)" in str(caught.value)
-    assert "right: Fallback(value=[])" in str(caught.value)
+    assert "right: Fallback(value=None)" in str(caught.value)
 
 
 def test_it_shows_its_settings():

@@ -303,6 +303,9 @@ class Call(Generic[T]):
 
         The tickets that the call holds hear that it waits, so that a circuit that opens can refuse
         it. Returns whether the turn was granted by ``until`` (loop time).
+
+        Raises:
+            DeadlineError: it was granted, but when it was too late to begin.
         """
         ticket = held = self.ticket
         while ticket is not None:
@@ -322,6 +325,9 @@ class Call(Generic[T]):
                 ticket = ticket.outer
         refusal, waiter.error = waiter.error, None
         if refusal is None:
+            # After a loop that was blocked, a turn may come sooner than the timer of a timeout.
+            if waiter.granted and self.remaining() <= 0:
+                raise DeadlineError(key=self.key)
             return waiter.granted
         try:
             # Marked for the circuit that refused it, which has not told of it yet.

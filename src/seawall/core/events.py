@@ -214,6 +214,19 @@ class FallbackUsed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LastGoodServed(Event):
+    """A ``LastGood`` serves the last good value in place of a call that failed.
+
+    Attributes:
+        error: type name of the error; ``"result"`` for a result.
+        age: seconds since the value came.
+    """
+
+    error: str
+    age: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallFinished(Event):
     """A call has ended.
 

@@ -138,7 +138,7 @@ class Policy(Advised, ABC):
     ) -> Any:
         if not isawaitable(target):
             raise UsageError(_explain_target(target, with_arguments=False))
-        once = _Once(target)
+        once = OnlyOnce(target)
         try:
             if args or kwargs:
                 raise UsageError(_explain_target(target, with_arguments=True))
@@ -363,7 +363,7 @@ class Policy(Advised, ABC):
         return Attempts(self)
 
 
-class _Once:
+class OnlyOnce:
     """An awaitable as the function of a call."""
 
     __slots__ = ("_awaitable", "_begun")
@@ -373,6 +373,7 @@ class _Once:
         self._begun = False
 
     def __call__(self) -> Awaitable[Any]:
+        """Give the awaitable away, once."""
         awaitable = self._awaitable
         if awaitable is None or self._begun:
             message = "an awaitable can run only once, but a policy tried to run it again"

@@ -12,6 +12,7 @@ from seawall.core.item_reader import check_iterable
 from seawall.core.observe import tell
 from seawall.core.policy import Policy
 from seawall.core.snapshot import Snapshot
+from seawall.core.stand_in import can_stand_in, take_over
 from seawall.core.verdict import ExceptionTypes, check_exception_types, leaves_of
 
 if TYPE_CHECKING:
@@ -27,10 +28,12 @@ class FallbackSnapshot(Snapshot):
     """The state of a :class:`Fallback`.
 
     Attributes:
-        used: how often it has answered in place of a call.
+        used: calls that it was asked to answer for.
+        failed: how many of them it had no answer for either: its function raised.
     """
 
     used: int
+    failed: int
 
 
 _NOT_GIVEN: Final[Any] = object()
@@ -40,13 +43,19 @@ class Fallback(Policy):
     """Answers in place of a call that raised one of the exceptions in ``on``.
 
     Either a function, called with the arguments of the call (another model, another region), in
-    which the error is ``sys.exception()``; or a fixed value. Cancellations are never answered. A
-    block that a policy inside refused cannot be skipped, so there the refusal is raised.
+    which the error is ``sys.exception()``; or a fixed value. What the function raises goes to the
+    next fallback further out, so fallbacks for several exceptions are several policies in a row,
+    the one to be asked first innermost.
+
+    Never answered for are cancellations, and a ``UsageError``. A block that a policy inside refused
+    cannot be skipped, so there the refusal is raised. Once the deadline has passed the function is
+    not begun any more, and the error itself is raised.
 
     Args:
         function: a function, async or not, that returns the answer; for a stream, an async
-            generator function.
-        value: the answer itself.
+            generator function. For a block, a loop, or a call of an awaitable it is called without
+            arguments.
+        value: the answer itself, the same object each time.
         on: exception type, or a tuple of them, to answer for; of a group, all leaves must match.
 
     Raises:
@@ -65,7 +74,7 @@ class Fallback(Policy):
             message = (
                 "Fallback needs a function or a value, one of the two.\n"
                 "  right: Fallback(from_cache)\n"
-                "  right: Fallback(value=[])"
+                "  right: Fallback(value=None)"
             )
             raise UsageError(message)
         if function is not None and not callable(function):
@@ -76,10 +85,13 @@ class Fallback(Policy):
         self._value = value
         self.on = on
         self.used = 0
+        self.failed = 0
 
     def snapshot(self) -> FallbackSnapshot:
-        """Return how often it has answered."""
-        return FallbackSnapshot(policy=type(self).__name__, name=self.name, used=self.used)
+        """Return how often it was asked to answer, and how often it could not."""
+        return FallbackSnapshot(
+            policy=type(self).__name__, name=self.name, used=self.used, failed=self.failed
+        )
 
     def __repr__(self) -> str:
         answer = f"value={self._value!r}" if self._function is None else f"{self._function!r}"
@@ -99,19 +111,20 @@ class Fallback(Policy):
         except Exception as error:
             if not all(isinstance(leaf, self.on) for leaf in leaves_of(error)):
                 raise
-            if call.is_block and not call.in_body:
+            if not can_stand_in(call, error):
                 raise
-            if call.open is not None:
-                # Raised after the function had returned: nobody else will close what it opened.
-                open_attempt, call.open = call.open, None
-                await open_attempt.discard(call.judge_error(error))
-            call.forget_verdict()
+            if self._function is not None and call.remaining() <= 0:
+                raise
+            await take_over(call, error)
             self.used += 1
             tell(self, call, FallbackUsed, error=type(error).__name__)
-            if self._function is None:
+            try:
                 answer = self._value
-            else:
-                answer = self._function(*call.args, **call.kwargs)
-                if isawaitable(answer):
-                    answer = await answer
-            return await call.answer(answer, "the function of a Fallback returned")  # type: ignore[no-any-return]
+                if self._function is not None:
+                    answer = self._function(*call.args, **call.kwargs)
+                    if isawaitable(answer):
+                        answer = await answer
+                return await call.answer(answer, "the function of a Fallback returned")  # type: ignore[no-any-return]
+            except Exception:
+                self.failed += 1
+                raise
