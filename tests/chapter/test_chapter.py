@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 
 import pytest
 
@@ -24,6 +25,7 @@ from seawall import (
     FailureRate,
     Fallback,
     Keyed,
+    LastGood,
     Pipeline,
     Retry,
     SlowCallRate,
@@ -31,7 +33,13 @@ from seawall import (
     Timeout,
     presets,
 )
-from seawall.events import CircuitClosed, CircuitEvent, CircuitHalfOpened, CircuitOpened
+from seawall.events import (
+    CircuitClosed,
+    CircuitEvent,
+    CircuitHalfOpened,
+    CircuitOpened,
+    FallbackUsed,
+)
 from tests.virtual_time import run
 
 
@@ -213,25 +221,69 @@ def test_resilience4j_rates_over_a_count_window():
 
 
 def test_resilience4j_recovers_by_exception():
-    """Each kind of error has its own fallback, the most specific one innermost."""
+    """CallNotPermitted from the cache, a timeout by the default, any other by a message.
+
+    In a row, the one for any other outermost. Each gets what the call got, and sees the error.
+    """
 
     async def main():
-        service = Service()
+        service, cache = Service(), {7: "cached answer"}
+
+        def from_cache(user):
+            return cache[user]
+
+        def default(user):
+            return f"default for {user}"
+
+        def message(user):
+            return f"sorry: {type(sys.exception()).__name__}"
+
         breaker = CircuitBreaker(1, open_for=10.0)
-        pipeline = Pipeline(
-            Fallback(value="something went wrong"),
-            Fallback(value="answer from the cache", on=CircuitOpenError),
-            Fallback(value="too slow", on=CallTimeoutError),
+        recovers = Pipeline(
+            Fallback(message),
+            Fallback(default, on=CallTimeoutError),
+            Fallback(from_cache, on=CircuitOpenError),
             breaker,
             Timeout(1),
-        )
-        assert await pipeline.execute(service) == "answer"
+        )(service.__call__)
+        assert await recovers(7) == "answer"
         service.delay = 5.0
-        assert await pipeline.execute(service) == "too slow"
-        assert await pipeline.execute(service) == "answer from the cache"
+        assert await recovers(7) == "default for 7"
+        assert await recovers(7) == "cached answer"
+        # Nothing is cached for this one, so the next fallback has the word.
+        assert await recovers(8) == "sorry: KeyError"
         breaker.reset()
         service.delay, service.error = 0.02, ConnectionError()
-        assert await pipeline.execute(service) == "something went wrong"
+        assert await recovers(7) == "sorry: ConnectionError"
+
+    run(main())
+
+
+def test_a_fallback_to_another_model_or_region():
+    """The same question goes to the next one, with a circuit for each; then there is a default."""
+
+    async def main():
+        services = {name: Service() for name in ("large", "small")}
+        heard = []
+
+        def model(name):
+            @CircuitBreaker(3, open_for=30.0, name=name)
+            async def ask(prompt):
+                return f"{name}: {await services[name](prompt)} to {prompt}"
+
+            return ask
+
+        ask = Pipeline(Fallback(value="no model answers"), Fallback(model("small")))
+        ask.subscribe(lambda event: heard.append(type(event)))
+        ask = ask(model("large"))
+        assert await ask("why") == "large: answer to why"
+        services["large"].error = ConnectionError()
+        for _ in range(5):
+            assert await ask("why") == "small: answer to why"
+        assert services["large"].calls == 4
+        services["small"].error = ConnectionError()
+        assert await ask("why") == "no model answers"
+        assert heard.count(FallbackUsed) == 5 + 2
 
     run(main())
 
@@ -306,6 +358,28 @@ def test_a_fallback_to_what_was_cached():
         service.error = ConnectionError()
         for _ in range(5):
             assert await pipeline.execute(fetch, 7) == "answer for 7"
+        assert service.calls == 3
+
+    run(main())
+
+
+def test_a_fallback_to_the_last_answer():
+    """The same without a cache of one's own: old for a while, and then no more."""
+
+    async def main():
+        service, breaker = Service(), CircuitBreaker(2, open_for=600.0)
+        last_good = LastGood(300.0, mark=lambda answer, age: f"{answer}, {age:.0f} s old")
+        pipeline = Pipeline(Fallback(value="no data"), last_good, breaker)
+        assert await pipeline.execute(service, 7) == "answer"
+        service.error = ConnectionError()
+        for _ in range(2):
+            assert await pipeline.execute(service, 7) == "answer, 0 s old"
+        assert breaker.state is State.OPEN
+        await asyncio.sleep(120)
+        assert await pipeline.execute(service, 7) == "answer, 120 s old"
+        assert await pipeline.execute(service, 8) == "no data"
+        await asyncio.sleep(181)
+        assert await pipeline.execute(service, 7) == "no data"
         assert service.calls == 3
 
     run(main())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import anyio
 import pytest
+import trio
 
 from seawall import (
     CallTimeoutError,
@@ -13,7 +15,9 @@ from seawall import (
     CircuitOpenError,
     Classifier,
     Fallback,
+    Keyed,
     Pipeline,
+    Policy,
     RejectedError,
     Retry,
     Timeout,
@@ -157,6 +161,266 @@ async def test_a_block_that_was_refused_cannot_be_skipped():
     with pytest.raises(CircuitOpenError):
         async with Pipeline(Fallback(value="spare"), breaker):
             pytest.fail("the body ran")
+
+
+# Chains: several fallbacks, the one to be asked first innermost.
+
+
+class Down(Exception):
+    """An outage of one model or region, which it names."""
+
+
+def region(name, *, down=True):
+    """Return a function that answers for a region, or says that it is down."""
+
+    async def ask(question, *, verbose=False):
+        await anyio.sleep(1)
+        if down:
+            raise Down(name)
+        return f"{name}: {question}, {verbose}"
+
+    return ask
+
+
+async def test_a_chain_asks_one_after_the_other():
+    """Each next region is asked with the call's own arguments, until one answers."""
+    pipeline = Pipeline(
+        Fallback(value="nobody"), Fallback(region("us", down=False)), Fallback(region("asia"))
+    )
+    began = anyio.current_time()
+    assert await pipeline.execute(region("eu"), "why", verbose=True) == "us: why, True"
+    assert anyio.current_time() - began == 3
+    asia, us = pipeline.policies[2].snapshot(), pipeline.policies[1].snapshot()
+    assert (asia.used, asia.failed) == (1, 1)
+    assert (us.used, us.failed) == (1, 0)
+
+
+async def test_what_a_chain_raises_shows_all_errors():
+    """If nobody answers, the last error propagates, and refers to those before it in order."""
+    pipeline = Pipeline(Fallback(region("us")), Fallback(region("asia")))
+    with pytest.raises(Down) as caught:
+        await pipeline.execute(region("eu"), "why")
+    names = []
+    error = caught.value
+    while error is not None:
+        names.append(str(error))
+        assert error.__cause__ is None
+        error = error.__context__
+    assert names == ["us", "asia", "eu"]
+
+
+async def test_the_cause_of_an_error_stays():
+    """A fallback that raises from another error keeps that as its cause."""
+    reason, error = KeyError("made up"), OSError("made up")
+
+    async def fails():
+        raise ValueError("no answer") from reason
+
+    for pipeline in (
+        Pipeline(Fallback(fails)),
+        Pipeline(Fallback(value=1, on=KeyError), Fallback(fails)),
+    ):
+        with pytest.raises(ValueError, match="no answer") as caught:
+            await pipeline.execute(Script(error))
+        assert caught.value.__cause__ is reason
+        assert caught.value.__context__ is error
+
+
+EACH = [
+    (CircuitOpenError, "from the cache"),
+    (CallTimeoutError, "the default"),
+    (OSError, "out of order"),
+    (ValueError, "out of order"),
+    (ExceptionGroup("", [CallTimeoutError(1.0)]), "the default"),
+    (ExceptionGroup("", [CallTimeoutError(1.0), OSError()]), "out of order"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(EACH)))
+async def test_each_exception_has_its_own_answer(number):
+    """Fallbacks in a row, each with its ``on``: the innermost that matches answers."""
+    error, answer = EACH[number]
+    if isinstance(error, type):
+        error = error(1.0) if error is CallTimeoutError else error()
+    pipeline = Pipeline(
+        Fallback(value="out of order"),
+        Fallback(value="the default", on=CallTimeoutError),
+        Fallback(lambda: "from the cache", on=CircuitOpenError),
+    )
+    assert await pipeline.execute(Script(error)) == answer
+    assert sum(policy.used for policy in pipeline.policies) == 1
+
+
+async def test_a_fallback_that_raises_what_the_next_is_for():
+    """What a handler raises is answered by the next one out, by the type of the new error."""
+
+    async def from_cache():
+        raise KeyError("not cached")
+
+    pipeline = Pipeline(
+        Fallback(value="unknown", on=KeyError), Fallback(from_cache, on=CircuitOpenError)
+    )
+    assert await pipeline.execute(Script(CircuitOpenError)) == "unknown"
+    with pytest.raises(OSError, match="made up"):
+        await pipeline.execute(Script(OSError("made up")))
+
+
+@pytest.mark.parametrize("way", ["raise", "raise sys.exception()"])
+async def test_a_function_may_decline(way):
+    """It looks at the error, and raises it again for the next one out."""
+    error = OSError("made up")
+
+    def decline():
+        if way == "raise":
+            raise  # noqa: PLE0704 - the handler is the fallback
+        raise sys.exception()
+
+    assert await Pipeline(Fallback(value="spare"), Fallback(decline)).execute(Script(error)) == (
+        "spare"
+    )
+    with pytest.raises(OSError, match="made up") as caught:
+        await Fallback(decline).execute(Script(error))
+    assert caught.value is error
+
+
+async def test_a_function_behind_a_pipeline_of_its_own():
+    """The other region has its own retries and its own circuit; its story is on its error."""
+    other = Pipeline(Retry(2, backoff=1), CircuitBreaker(4))
+    scripts = Script(OSError("first"), "second try", OSError("made up"))
+
+    @other
+    async def ask(question):
+        return await scripts(question)
+
+    first = Down("eu")
+    pipeline = Pipeline(Fallback(ask), Timeout(5))
+    assert await pipeline.execute(Script(first), "why") == "second try"
+    with pytest.raises(OSError, match="made up") as caught:
+        await pipeline.execute(Script(first), "why")
+    (note,) = caught.value.__notes__
+    assert note == "seawall: gave up after 2 attempts: OSError, slept 1 s, OSError"
+    assert caught.value.__context__ is first
+    assert not hasattr(first, "__notes__")
+
+
+async def test_a_cancellation_while_a_fallback_answers():
+    """It reaches the caller, and no other fallback is asked."""
+    ends = []
+
+    async def hangs():
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ends.append("hangs")
+
+    pipeline = Pipeline(Fallback(lambda: ends.append("asked")), Fallback(hangs))
+    with anyio.move_on_after(1) as scope:
+        await pipeline.execute(Script(OSError))
+    assert scope.cancelled_caught
+    assert ends == ["hangs"]
+    assert (pipeline.policies[1].used, pipeline.policies[1].failed) == (1, 0)
+
+
+async def test_a_timeout_around_ends_the_answer_too():
+    """The time of the call is for all of them together; outside of it, another may answer."""
+    pipeline = Pipeline(Fallback(value="late"), Timeout(3), Fallback(anyio.sleep), Timeout(2))
+    began = anyio.current_time()
+    assert await pipeline.execute(anyio.sleep, 60) == "late"
+    assert anyio.current_time() - began == 3
+
+
+class Dawdler(Policy):
+    """Lets time pass without giving the loop a turn, as blocking code does."""
+
+    async def run(self, call, proceed):
+        try:
+            return await proceed(call)
+        finally:
+            pass_time(2)
+
+
+def pass_time(seconds):
+    try:
+        asyncio.get_running_loop().now += seconds
+    except RuntimeError:
+        trio.lowlevel.current_clock().jump(seconds)
+
+
+@pytest.mark.parametrize("answer", ["function", "value"])
+async def test_after_the_deadline_no_function_is_begun(answer):
+    """The error itself is raised; a value that is there is returned all the same."""
+    asked = []
+    fallback = Fallback(lambda: asked.append(1)) if answer == "function" else Fallback(value=1)
+    pipeline = Pipeline(Timeout(1), fallback, Dawdler())
+    error = OSError("made up")
+    if answer == "value":
+        assert await pipeline.execute(Script(error)) == 1
+    else:
+        with pytest.raises(OSError, match="made up") as caught:
+            await pipeline.execute(Script(error))
+        assert caught.value is error
+        assert fallback.used == 0
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "on", [Exception, BaseException, TypeError, UsageError], ids=lambda on: on.__name__
+)
+async def test_wrong_use_is_never_answered_for(on):
+    """A call that cannot work at all is shown to who wrote it, alone and in a group."""
+    pipeline = Pipeline(Fallback(value="spare", on=on), Keyed(lambda key: CircuitBreaker()))
+    with pytest.raises(UsageError, match="this call has no key"):
+        await pipeline.execute(Script("never"))
+    with pytest.raises(UsageError, match="cannot be awaited"):
+        await Fallback(value="spare", on=on).execute(int)
+    group = ExceptionGroup("made up", [UsageError("made up"), UsageError()])
+    with pytest.raises(ExceptionGroup) as caught:
+        await Fallback(value="spare", on=on).execute(Script(group))
+    assert caught.value is group
+
+
+async def test_a_loop_is_answered_for_when_it_gives_up():
+    """All attempts are made first; the answer is the result of the last one."""
+    asked = []
+
+    def spare():
+        asked.append(sys.exception())
+        return "spare"
+
+    numbers = []
+    async for attempt in Pipeline(Fallback(spare), Retry(3, backoff=0)):
+        async with attempt:
+            numbers.append(attempt.number)
+            raise OSError(str(attempt.number))
+    assert numbers == [1, 2, 3]
+    assert attempt.result == "spare"
+    assert [str(error) for error in asked] == ["3"]
+
+
+async def test_a_chain_answers_for_a_block():
+    """Of several fallbacks around a block the innermost that matches answers."""
+    pipeline = Pipeline(
+        Fallback(value="last"), Fallback(Script(KeyError), on=OSError), Fallback(value=1, on=Down)
+    )
+    for error, answer in ((OSError(), "last"), (Down(), 1), (ValueError(), "last")):
+        async with pipeline as attempt:
+            raise error
+        assert attempt.result == answer
+
+
+async def test_the_answer_for_a_block_is_judged_too():
+    """A retry around it sees the answer, as it does for a function."""
+    pipeline = Pipeline(
+        Retry(2, backoff=0),
+        Fallback(value="bad"),
+        classify=Classifier(results=lambda value: value == "bad"),
+    )
+    numbers = []
+    async for attempt in pipeline:
+        async with attempt:
+            numbers.append(attempt.number)
+            raise OSError("made up")
+    assert numbers == [1, 2]
 
 
 @pytest.mark.parametrize("arguments", [{}, {"function": print, "value": 1}])
