@@ -439,6 +439,24 @@ async def test_what_can_be_read_only_once_is_not_kept(make):
     assert len(policy) == 0
 
 
+async def test_a_stream_passes():
+    """The items of ``stream()`` come as they come, and so does what it raises."""
+    policy = LastGood(60)
+
+    async def tokens(prompt, *, broken=False):
+        if broken:
+            raise OSError("made up")
+        for token in prompt:
+            yield token
+
+    assert [token async for token in policy.stream(tokens, ["a", "b"])] == ["a", "b"]
+    assert [token async for token in policy.stream(tokens, [])] == []
+    with pytest.raises(OSError, match="made up"):
+        async for _ in policy.stream(tokens, ["a", "b"], broken=True):
+            pytest.fail("an item came")
+    assert policy.snapshot().entries == policy.snapshot().missed == 0
+
+
 def opens(call, outcome, closed):
     """Return a function that returns or raises while its attempt goes on."""
 

@@ -19,6 +19,7 @@ from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import CircuitBreaker
 from seawall.policies.fallback import Fallback
 from seawall.policies.keyed import Keyed
+from seawall.policies.last_good import LastGood
 from seawall.policies.retry import Retry, RetryBudget
 from seawall.policies.retry.backoff import Exponential
 from seawall.policies.timeout import Timeout, ViewTimeout
@@ -109,6 +110,16 @@ def fallback_words(policy: Fallback) -> str:
     kinds = policy.on if isinstance(policy.on, tuple) else (policy.on,)
     names = " or ".join(kind.__name__ for kind in kinds)
     return f"answers where what runs inside raises {names}"
+
+
+@words.register
+def last_good_words(policy: LastGood) -> str:
+    """Tell of a store of last good values."""
+    old = "however old" if policy.ttl == inf else f"up to {seconds(policy.ttl)} old"
+    return (
+        f"serves what the same call returned last, {old}, where what runs inside fails; keeps "
+        f"{count(policy.max_entries, 'value')} at most"
+    )
 
 
 @words.register

@@ -30,4 +30,5 @@ async def take_over(call: Call[Any], error: Exception | None, result: object = N
         open_attempt, call.open = call.open, None
         await open_attempt.discard(verdict)
     call.forget_verdict()
-    call.unjudged = False
+    if call.is_block:
+        call.unjudged = False

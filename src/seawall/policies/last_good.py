@@ -52,8 +52,8 @@ class LastGood(Policy):
 
     A call is the same if it has the same function, the same arguments and the same bound key, or,
     with ``key``, the same key. Kept is what is judged a SUCCESS; not an open response, nor what can
-    be gone through only once (iterators and asynchronous iterables). Served is the object itself,
-    so callers must not change it.
+    be gone through only once (iterators and asynchronous iterables). Calls of ``stream()`` pass.
+    Served is the object itself, so callers must not change it.
 
     It answers for failures, refusals and what may heal (a 429), not for what the dependency has
     decided (a 404, a 403), and never for programming errors, a ``UsageError`` or a cancellation.
@@ -126,6 +126,8 @@ class LastGood(Policy):
         Raises:
             UsageError: nothing tells which calls are the same.
         """
+        if call.is_stream:
+            return await proceed(call)
         if call.loop is not self._loop:
             self._move(call.loop)
         same = self._identify(call)
