@@ -25,6 +25,7 @@ from seawall import (
     FailureRate,
     Fallback,
     Keyed,
+    LastGood,
     Pipeline,
     Policy,
     RejectedError,
@@ -151,6 +152,16 @@ def numbers(policy, **facts):
             ),
         ),
         (Fallback(value=1), "Fallback: answers where what runs inside raises Exception"),
+        (
+            LastGood(300),
+            "LastGood: serves what the same call returned last, up to 300 s old, where what runs "
+            "inside fails; keeps 1000 values at most",
+        ),
+        (
+            LastGood(inf, max_entries=1, key=print),
+            "LastGood: serves what the same call returned last, however old, where what runs "
+            "inside fails; keeps 1 value at most",
+        ),
         (
             Fallback(print, on=(OSError, KeyError)),
             "Fallback: answers where what runs inside raises OSError or KeyError",
