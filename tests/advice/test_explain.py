@@ -154,13 +154,17 @@ def numbers(policy, **facts):
         (Fallback(value=1), "Fallback: answers where what runs inside raises Exception"),
         (
             LastGood(300),
-            "LastGood: serves what the same call returned last, up to 300 s old, where what runs "
-            "inside fails; keeps 1000 values at most",
+            (
+                "LastGood: serves what the same call returned last, up to 300 s old, where what "
+                "runs inside fails; keeps 1000 values at most"
+            ),
         ),
         (
             LastGood(inf, max_entries=1, key=print),
-            "LastGood: serves what the same call returned last, however old, where what runs "
-            "inside fails; keeps 1 value at most",
+            (
+                "LastGood: serves what the same call returned last, however old, where what runs "
+                "inside fails; keeps 1 value at most"
+            ),
         ),
         (
             Fallback(print, on=(OSError, KeyError)),
