@@ -21,7 +21,7 @@ CODE = re.compile(r"`([A-Z]\w+\(.*?\))`")
 FACTS = {"keys": ["a"], "requests_per_second": 50, "restart_seconds": 5}
 MARK = re.compile(r"# (wrong|right)(?:: (SW\d+))?$")
 
-SECTIONS = dict(re.findall(r"^### (SW\d{3})\n(.*?)(?=^##)", PAGE, re.DOTALL | re.MULTILINE))
+SECTIONS = dict(re.findall(r"^### (SW\d{3}): [^\n]+\n(.*?)(?=^##)", PAGE, re.DOTALL | re.MULTILINE))
 NAMES = {name: getattr(seawall, name) for name in seawall.__all__}
 NAMES |= {"seawall": seawall, "presets": presets, "inf": inf}
 

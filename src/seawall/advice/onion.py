@@ -87,15 +87,17 @@ class _Samples:
 
     def of(self, keyed: Keyed, key: Any) -> tuple[Any, Policy] | None:
         """Return the policy of a key, or of another one, with that key; ``None`` if unknown."""
-        in_use = list(keyed)
+        in_use = keyed._entries
         if key in in_use:
-            return key, keyed[key]
+            return key, in_use[key].policy
         if key in self._stated:
             made = self._made.get((id(keyed), key))
             if made is None:
                 made = self._made[id(keyed), key] = keyed.make(key)
             return key, made
-        return (in_use[-1], keyed[in_use[-1]]) if in_use else None
+        # The one that was used last.
+        last = next(reversed(in_use), None)
+        return None if last is None else (last, in_use[last].policy)
 
 
 def _peel(

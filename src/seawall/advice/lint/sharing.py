@@ -17,24 +17,25 @@ if TYPE_CHECKING:
     from seawall.core.policy import Policy
 
 
+_SHOWN: Final = 4
+
+
 def check_shared_circuits(onions: Iterable[Onion], facts: Facts) -> Iterator[Finding]:
     """SW105: several dependencies have one circuit."""
-    keys_of: dict[CircuitBreaker, set[Any]] = {}
+    keys_of: dict[CircuitBreaker, dict[Any, None]] = {}
     reason: dict[CircuitBreaker, str] = {}
     for onion in onions:
         for place, breaker in onion.each(CircuitBreaker):
             layer = onion.layers[place]
             if layer.depth:
-                keys = keys_of.setdefault(breaker, set())
-                keys.add(layer.key)
-                if len(keys) > 1:
-                    shown = ", ".join(sorted(map(repr, keys)))
-                    reason[breaker] = f"the factory has returned it for several keys: {shown}"
+                keys_of.setdefault(breaker, {})[layer.key] = None
             elif onion.inside(place, Keyed):
                 reason[breaker] = "it is outside of Keyed, so it is the circuit of all keys"
             elif len(facts.keys) > 1:
-                shown = ", ".join(map(repr, facts.keys))
-                reason[breaker] = f"it is the circuit of several keys: {shown}"
+                reason[breaker] = f"it is the circuit of several keys: {_shown(facts.keys)}"
+    for breaker, keys in keys_of.items():
+        if len(keys) > 1:
+            reason[breaker] = f"the factory has returned it for several keys: {_shown(keys)}"
     for breaker, why in reason.items():
         yield Finding(
             code="SW105",
@@ -43,6 +44,11 @@ def check_shared_circuits(onions: Iterable[Onion], facts: Facts) -> Iterator[Fin
             remedy="Take Keyed(lambda key: CircuitBreaker(name=key)); what they share is a parent=",
             policy=breaker,
         )
+
+
+def _shown(keys: Iterable[Any]) -> str:
+    *first, last = map(repr, keys)
+    return ", ".join([*first, last]) if len(first) < _SHOWN else f"{', '.join(first[:_SHOWN])}, …"
 
 
 def check_twice(onion: Onion, facts: Facts) -> Iterator[Finding]:
