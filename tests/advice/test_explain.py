@@ -24,8 +24,10 @@ from seawall import (
     FailureCount,
     FailureRate,
     Fallback,
+    Hedge,
     Keyed,
     LastGood,
+    Percentile,
     Pipeline,
     Policy,
     RejectedError,
@@ -152,6 +154,21 @@ def numbers(policy, **facts):
             ),
         ),
         (Fallback(value=1), "Fallback: answers where what runs inside raises Exception"),
+        (
+            Hedge(0.2, budget=None),
+            (
+                "Hedge: begins 1 more attempt beside one that takes longer than 0.2 s; there is "
+                "no budget"
+            ),
+        ),
+        (
+            Hedge(Percentile(0.95), max_hedges=2),
+            (
+                "Hedge: begins 2 more attempts beside one that takes longer than 95 % of the "
+                "answers do; paid from a budget of 10: a success at the first attempt earns 0.1 "
+                "and one comes back every 30 s"
+            ),
+        ),
         (
             LastGood(300),
             (
@@ -283,6 +300,14 @@ def test_it_is_ready_for_json():
         (Pipeline(Timeout(30), Retry(2, max_retry_after=inf), Timeout(5)), (30.0, 2, 2)),
         (Pipeline(Retry(3), Retry(2), Timeout(1)), (156.6, 6, 6)),
         (Pipeline(Retry(3, on=CircuitOpenError), Retry(2)), (inf, 6, 2)),
+        (Pipeline(Hedge(0.5, max_hedges=2), Timeout(2)), (3.0, 3, 3)),
+        (Pipeline(Hedge(5.0), Timeout(2)), (4.0, 2, 2)),
+        (Pipeline(Hedge(Percentile(0.9)), Timeout(2)), (4.0, 2, 2)),
+        (
+            Pipeline(Hedge(0.5), Bulkhead(5, queue=5, max_wait=1), Timeout(2)),
+            (6.0, 2, 2),
+        ),
+        (Hedge(0.5).bind(idempotent=False), (inf, 2, 1)),
         (Pipeline(Bulkhead(5), Timeout(2)), (2.0, 1, 1)),
         (Pipeline(Bulkhead(5, queue=5, max_wait=3), Timeout(2)), (5.0, 1, 1)),
         (Pipeline(Bulkhead(5, queue=5), Timeout(2)), (inf, 1, 1)),
@@ -304,6 +329,11 @@ def test_it_is_ready_for_json():
         "all in time",
         "nested",
         "only refusals",
+        "hedge",
+        "hedge too late",
+        "percentile",
+        "hedge that waits",
+        "no hedge",
         "no queue",
         "wait",
         "any wait",
@@ -446,6 +476,10 @@ PARTS = st.one_of(
     st.builds(Bulkhead, st.just(2), queue=st.sampled_from([0, 1]), max_wait=st.just(0.7)),
     st.builds(CircuitBreaker, st.just(1000), stalls=st.just(False)),
     st.builds(Fallback, value=st.none(), on=st.sampled_from([KeyError, OSError])),
+    st.builds(
+        Hedge, st.sampled_from([0.0, 0.3, 5.0]), max_hedges=st.integers(1, 2), budget=st.none()
+    ),
+    st.builds(LastGood, st.just(5)),
     st.builds(Announce),
 )
 

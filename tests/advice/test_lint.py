@@ -20,8 +20,11 @@ from seawall import (
     FailureCount,
     FailureRate,
     Fallback,
+    Hedge,
     Keyed,
     Kind,
+    LastGood,
+    Percentile,
     Pipeline,
     Policy,
     RejectedError,
@@ -202,6 +205,25 @@ CASES = {
         (Retry(3, backoff=constant(0)), Retry(1, backoff=constant(0))),
         (Retry(3, backoff=constant(0)), Retry(3, backoff=lambda failed, last: 0.0)),
     ],
+    "SW311": [
+        (Hedge(0.2, budget=None), Hedge(0.2)),
+        (Hedge(Percentile(0.9), budget=None), Hedge(Percentile(0.9))),
+    ],
+    "SW312": [
+        (Pipeline(Hedge(0.2), Retry(3)), Pipeline(Retry(3), Hedge(0.2))),
+        (Pipeline(Hedge(0.2), Retry(2)), Pipeline(Hedge(0.2), Retry(1))),
+    ],
+    "SW313": [
+        (Pipeline(Hedge(1.0), Timeout(1)), Pipeline(Hedge(0.9), Timeout(1))),
+        (
+            Pipeline(Timeout(1), Hedge(1.0)),
+            Pipeline(Hedge(1.0), Bulkhead(5, queue=5, max_wait=1), Timeout(1)),
+        ),
+        (
+            Pipeline(Hedge(Percentile(0.9, at_least=2)), Timeout(1)),
+            Pipeline(Hedge(Percentile(0.9, at_most=2)), Timeout(1)),
+        ),
+    ],
     "SW401": [
         (Bulkhead(10, queue=5), Bulkhead(10, queue=5, max_wait=1)),
         (Bulkhead(10, queue=5), Bulkhead(10)),
@@ -241,6 +263,7 @@ CASES = {
             Pipeline(Fallback(value=2), Fallback(value=1), Retry(3), CircuitBreaker()),
         ),
         (Pipeline(Retry(2), Fallback(value=1)), Pipeline(Retry(1), Fallback(value=1))),
+        (Pipeline(Retry(2), LastGood(60)), Pipeline(LastGood(60), Retry(2))),
     ],
 }
 PLAIN = [(code, number) for code, cases in CASES.items() for number in range(len(cases))]
@@ -328,6 +351,10 @@ WITH_FACTS = {
         ),
         ({"clients": 2}, Retry(3, backoff=linear(1)), Retry(3, backoff=lambda failed, last: 1.0)),
     ],
+    "SW314": [
+        ({"latency": 0.5}, Hedge(0.5), Hedge(0.6)),
+        ({"latency": 0.5}, Hedge(0.5), Hedge(Percentile(0.9))),
+    ],
     "SW402": [
         (FLEET, Pipeline(Bulkhead(20), Timeout(2)), Pipeline(Bulkhead(19), Timeout(2))),
         (FLEET, Pipeline(Timeout(2), Bulkhead(20)), Pipeline(Timeout(2.1), Bulkhead(20))),
@@ -344,6 +371,7 @@ WITH_FACTS = {
     "SW501": [
         ({"user_facing": True}, CircuitBreaker(), CircuitBreaker(shadow=True)),
         ({"user_facing": True}, Bulkhead(5), Timeout(5)),
+        ({"user_facing": True}, CircuitBreaker(), Pipeline(LastGood(60), CircuitBreaker())),
         (
             {"user_facing": True},
             Pipeline(Fallback(value=1, on=(OSError, KeyError)), CircuitBreaker()),

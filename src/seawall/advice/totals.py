@@ -15,6 +15,7 @@ from seawall.advice.pauses import longest, shortest
 from seawall.core.bound import Bound
 from seawall.core.errors import RejectedError
 from seawall.policies.bulkhead import Bulkhead
+from seawall.policies.hedge import Hedge, Percentile
 from seawall.policies.retry import Retry
 from seawall.policies.timeout import Timeout
 
@@ -109,6 +110,18 @@ def around_retry(policy: Retry, inner: Totals) -> Totals:
     )
     floor = 0.0 if budget is None else budget.floor
     return replace(paused.repeat(times, budget, floor), once=inner.once)
+
+
+@around.register
+def around_hedge(policy: Hedge, inner: Totals) -> Totals:
+    """Run it again beside itself, while it runs."""
+    times = 1 + policy.max_hedges
+    floor = 0.0 if policy.budget is None else policy.budget.floor
+    seconds = times * inner.seconds
+    if not isinstance(policy.delay, Percentile) and inner.seconds == inner.busy:
+        # Otherwise it may wait inside, and then no time passes for the delay.
+        seconds = min(seconds, inner.seconds + policy.max_hedges * policy.delay)
+    return replace(inner, seconds=seconds).repeat(times, policy.budget, floor)
 
 
 @around.register

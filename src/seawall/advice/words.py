@@ -18,6 +18,7 @@ from seawall.core.policy import Policy
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import CircuitBreaker
 from seawall.policies.fallback import Fallback
+from seawall.policies.hedge import Hedge, Percentile
 from seawall.policies.keyed import Keyed
 from seawall.policies.last_good import LastGood
 from seawall.policies.retry import Retry, RetryBudget
@@ -102,6 +103,18 @@ def bulkhead_words(policy: Bulkhead) -> str:
         return f"{limit} and refuses the others"
     waiting = "any number of others waits" if policy.queue == inf else f"{policy.queue:g} more wait"
     return f"{limit}; {waiting} for a slot, {wait_words(policy.max_wait)}"
+
+
+@words.register
+def hedge_words(policy: Hedge) -> str:
+    """Tell of a hedge."""
+    delay = policy.delay
+    if isinstance(delay, Percentile):
+        longer = f"{100 * delay.ratio:.4g} % of the answers do"
+    else:
+        longer = seconds(delay)
+    more = count(policy.max_hedges, "more attempt")
+    return f"begins {more} beside one that takes longer than {longer}; {_budget(policy.budget)}"
 
 
 @words.register

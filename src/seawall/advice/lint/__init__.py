@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from seawall.advice.lint.circuits import CIRCUIT_CHECKS
 from seawall.advice.lint.facts import Facts
 from seawall.advice.lint.fallbacks import FALLBACK_CHECKS
+from seawall.advice.lint.hedges import HEDGE_CHECKS
 from seawall.advice.lint.limits import LIMIT_CHECKS
 from seawall.advice.lint.retries import RETRY_CHECKS
 from seawall.advice.lint.rules import RULE_CHECKS
@@ -32,6 +33,7 @@ _CHECKS: Final = (
     *RULE_CHECKS,
     *TIMEOUT_CHECKS,
     *RETRY_CHECKS,
+    *HEDGE_CHECKS,
     *LIMIT_CHECKS,
     *FALLBACK_CHECKS,
     *SHARING_CHECKS,

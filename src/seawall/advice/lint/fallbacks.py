@@ -9,6 +9,7 @@ from seawall.core.errors import BulkheadFullError, CircuitOpenError
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import CircuitBreaker
 from seawall.policies.fallback import Fallback
+from seawall.policies.last_good import LastGood
 from seawall.policies.retry import Retry
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def check_missing(onion: Onion, facts: Facts) -> Iterator[Finding]:
         return
     for place, layer in enumerate(onion.layers):
         error = _refusal_of(layer.policy)
-        if error is None or onion.hides(0, place):
+        if error is None or onion.hides(0, place) or onion.outside(place, LastGood):
             continue
         if not any(issubclass(error, each.on) for each in onion.outside(place, Fallback)):
             yield Finding(
@@ -40,23 +41,29 @@ def check_missing(onion: Onion, facts: Facts) -> Iterator[Finding]:
 
 
 def check_hiding(onion: Onion, facts: Facts) -> Iterator[Finding]:
-    """SW502: what would repeat or count a failure never sees one."""
-    for place, fallback in onion.each(Fallback):
-        kinds = fallback.on if isinstance(fallback.on, tuple) else (fallback.on,)
-        # One for some errors, inside, may well be meant so.
-        if Exception not in kinds:
+    """SW502: what would repeat or count a failure sees none that is answered for."""
+    for place, layer in enumerate(onion.layers):
+        if not _answers_all(layer.policy):
             continue
-        for layer in onion.layers[:place]:
-            if _judges(layer.policy):
-                name = type(layer.policy).__name__
+        for outside in onion.layers[:place]:
+            if _judges(outside.policy):
+                name = type(outside.policy).__name__
                 yield Finding(
                     code="SW502",
-                    sentence=f"the {name} outside it never sees what fails inside it",
+                    sentence=f"the {name} outside it sees no failure that it has answered for",
                     numbers={},
                     remedy=f"Put it outside the {name}",
-                    policy=fallback,
+                    policy=layer.policy,
                 )
                 break
+
+
+def _answers_all(policy: Policy) -> bool:
+    """Say whether a policy answers for any failure; one for some of them may be meant so."""
+    if isinstance(policy, Fallback):
+        kinds = policy.on if isinstance(policy.on, tuple) else (policy.on,)
+        return Exception in kinds
+    return isinstance(policy, LastGood)
 
 
 def _judges(policy: Policy) -> bool:
