@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from copy import copy
 from dataclasses import dataclass
 
 import anyio
@@ -334,3 +335,22 @@ async def test_a_cancel_between_attempts_is_the_callers():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert task.cancelled()
+
+
+async def test_a_copied_call_runs_its_own_function():
+    """Where a kind of call has its function as a method, the method of a copy is the copy's."""
+
+    class Request(Call):
+        async def function(self):
+            return self
+
+    request = Request()
+    request.begin(answer)
+    del request.function
+    request.key = "key"
+    request.extra = []
+    twin = copy(request)
+    assert await twin.function() is twin
+    assert (twin.key, twin.extra is request.extra) == ("key", True)
+    twin.key = "other"
+    assert request.key == "key"

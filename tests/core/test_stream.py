@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import sys
 import traceback
@@ -31,6 +32,7 @@ from seawall import (
     Timeout,
     UsageError,
 )
+from seawall.core.verdict import NEUTRAL
 from tests.doubles import virtual
 from tests.virtual_time import run
 
@@ -462,6 +464,44 @@ async def test_what_a_policy_throws_away_is_closed():
     with pytest.raises(OSError, match="made up"):
         await consume(Pipeline(Fail(), bulkhead).stream(feed))
     assert (feed.opened, feed.closed, bulkhead.in_flight) == (1, 1, 0)
+
+
+@pytest.mark.anyio
+async def test_policies_see_how_far_a_stream_came():
+    """The result of the call tells at the end what came last, which for a model is the usage."""
+    seen = []
+
+    class Count(Policy):
+        async def run(self, call, proceed):
+            stream = await proceed(call)
+            seen.append((stream.count, stream.last))
+            call.open.on_release(lambda: seen.append((stream.count, stream.last)))
+            return stream
+
+    assert await consume(Count().stream(Feed(["a", "b", "usage"]))) == ["a", "b", "usage"]
+    assert seen == [(1, "a"), (3, "usage")]
+
+
+@pytest.mark.anyio
+async def test_attempts_side_by_side_each_open_their_own_stream():
+    """A policy that gives copies of the call to its attempts hands out one of their streams."""
+
+    class First(Policy):
+        async def run(self, call, proceed):
+            copies = [copy.copy(call) for _ in range(3)]
+            streams = [await proceed(each) for each in copies]
+            for lost in copies[1:]:
+                await lost.open.discard(NEUTRAL)
+            call.open = copies[0].open
+            return streams[0]
+
+    feed = Feed([1, 2])
+    outer, inner = Bulkhead(9), Bulkhead(9)
+    stream = Pipeline(outer, First(), inner).stream(feed)
+    assert await anext(stream) == 1
+    assert (feed.opened, feed.closed, outer.in_flight, inner.in_flight) == (3, 2, 1, 1)
+    assert await consume(stream) == [2]
+    assert (feed.closed, outer.in_flight, inner.in_flight) == (3, 0, 0)
 
 
 # Functions of all kinds.

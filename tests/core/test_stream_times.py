@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import aclosing, suppress
 
 import anyio
@@ -19,6 +20,7 @@ from seawall import (
     State,
     Timeout,
 )
+from seawall.core.deadline import current_scope
 from tests.core.test_stream import Feed, consume, policies
 from tests.doubles import virtual
 from tests.virtual_time import run
@@ -416,3 +418,48 @@ def test_one_alarm_serves_all_reads():
 
     run(main())
     assert len(armed) <= 2
+
+
+def test_a_timer_keeps_no_stream_alive():
+    """What the function belongs to may hold the stream: together they are garbage, timer or not."""
+    dropped = []
+
+    class Session:
+        async def tokens(self):
+            yield 1
+            yield 2
+
+        def __del__(self):
+            dropped.append(True)
+
+    async def main():
+        bulkhead = Bulkhead(1)
+        session = Session()
+        timed = Pipeline(Timeout(3600), bulkhead)
+        session.stream = timed.stream(session.tokens, idle_timeout=3600.0)
+        assert await anext(session.stream) == 1
+        del session
+        gc.collect()
+        assert (len(dropped), bulkhead.in_flight) == (1, 0)
+
+    run(main())
+
+
+def test_blocks_that_come_and_go_in_the_function_leave_no_scopes():
+    """A function that opens a block for each item does not make the chain of scopes longer."""
+    lengths = []
+
+    async def tokens():
+        for item in range(50):
+            async with Timeout(5):
+                yield item
+
+    async def main():
+        async for _ in Timeout(60).stream(tokens, idle_timeout=3.0):
+            length, scope = 0, current_scope.get()
+            while scope is not None:
+                length, scope = length + 1, scope.outer
+            lengths.append(length)
+
+    run(main())
+    assert max(lengths) <= 4

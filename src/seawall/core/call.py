@@ -12,7 +12,7 @@ from contextlib import suppress
 from inspect import isawaitable
 from math import inf
 from types import CoroutineType, MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import anyio
 
@@ -182,6 +182,20 @@ class Call(Generic[T]):
         scope = current_scope.get()
         if scope is not None:
             self._inherit(scope)
+
+    def __copy__(self) -> Self:
+        """Return a twin for an attempt beside this one; what a subclass has as a method stays one.
+
+        As the default does it, the twin would get the bound method of the original.
+        """
+        kind = type(self)
+        twin = kind.__new__(kind)
+        for name in Call.__slots__:
+            if getattr(kind, name) is getattr(Call, name):
+                setattr(twin, name, getattr(self, name))
+        if kind is not Call:
+            vars(twin).update(vars(self))
+        return twin
 
     def _inherit(self, scope: Scope) -> None:
         self.scope = live(scope, self.loop)

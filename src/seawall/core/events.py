@@ -230,7 +230,8 @@ class LastGoodServed(Event):
 class CallFinished(Event):
     """A call has ended.
 
-    For a call whose response is still open (HTTP bodies), that is when its response began.
+    For a call whose response is still open (HTTP bodies), that is when its response began, and for
+    a stream when its first item came.
 
     Attributes:
         outcome: ``"returned"``, ``"raised"``, ``"rejected"`` or ``"cancelled"``.

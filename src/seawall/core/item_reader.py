@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from seawall.core.deadline import Scope, current_scope, leave
+from seawall.core.deadline import Scope, current_scope, leave, live
 from seawall.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class ItemReader:
             self._scope = scope.task = scope.cancel_scope = None
             # Child tasks may keep it in their context for as long as they live.
             scope.ended = True
+            # Of blocks that were left in this read, none may stay in the chain.
+            scope.outer = live(scope.outer, self._loop)
             # No token: what is read from may hold a block open that it began in this read.
             leave(scope)
 

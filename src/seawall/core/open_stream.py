@@ -23,6 +23,7 @@ from contextlib import suppress
 from contextvars import Context
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
 
 from seawall.core.call import judge
 from seawall.core.clock import call_on
@@ -45,19 +46,23 @@ _closing: Final[set[Task[None]]] = set()
 class OpenStream(OpenAttempt):
     """The open end of an attempt: what the function yields, and what is due when that ends.
 
+    It is what policies see as the result of the call.
+
     Args:
         opened: what the function returned.
         call: the call.
         idle_timeout: seconds that each read after the first item may take; ``None`` for any.
 
     Attributes:
-        item: the first item, until the consumer has it.
+        last: the item that was read last; ``None`` before the first one.
+        count: how many items were read.
         empty: whether there is no item at all.
         closed: whether the end has begun.
         handed_out: whether a consumer has it; until then the call sees to its end.
     """
 
     __slots__ = (
+        "__weakref__",
         "_alarm",
         "_classifier",
         "_deadline",
@@ -69,14 +74,16 @@ class OpenStream(OpenAttempt):
         "_reader",
         "_seconds",
         "closed",
+        "count",
         "empty",
         "handed_out",
-        "item",
+        "last",
     )
 
     def __init__(self, opened: Any, call: Call[Any], idle_timeout: float | None) -> None:
         super().__init__(_unused)
-        self.item: Any = None
+        self.last: Any = None
+        self.count = 0
         self.empty = False
         self.closed = False
         self.handed_out = False
@@ -101,10 +108,11 @@ class OpenStream(OpenAttempt):
         reader = self._reader
         try:
             if timeout is None:
-                self.item = await reader.first()
+                self.last = await reader.first()
             else:
                 due = self._loop.time() + timeout
-                self.item = await self._within(reader.first, due, timeout, "first_item")
+                self.last = await self._within(reader.first, due, timeout, "first_item")
+            self.count = 1
         except StopAsyncIteration:
             self.empty = True
             self._complete()
@@ -136,7 +144,7 @@ class OpenStream(OpenAttempt):
                 await self.close()
             raise self._timed_out(self._seconds, "call")
         try:
-            return await self._read()
+            self.last = item = await self._read()
         except StopAsyncIteration:
             self._complete()
             raise
@@ -152,6 +160,8 @@ class OpenStream(OpenAttempt):
                 with suppress(Exception):
                     await self._finish(verdict)
             raise
+        self.count += 1
+        return item
 
     async def close(self) -> None:
         """End the stream early, as the consumer wishes."""
@@ -233,9 +243,10 @@ class OpenStream(OpenAttempt):
         if alarm is not None:
             alarm.cancel()
         # In a context of its own: that of the consumer may refer to the stream.
-        self._alarm = self._loop.call_at(when, self._ring, context=Context())
+        self._alarm = self._loop.call_at(when, _ring, ref(self), context=Context())
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
+        """Look at what is due, as the alarm goes off."""
         self._alarm = None
         now = self._loop.time()
         due = self._reader.due
@@ -262,6 +273,13 @@ class OpenStream(OpenAttempt):
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+
+
+def _ring(stream: ref[OpenStream]) -> None:
+    # A timer keeps nothing alive: what the function refers to may hold the stream.
+    found = stream()
+    if found is not None:
+        found.ring()
 
 
 async def _unused() -> None:

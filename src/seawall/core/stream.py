@@ -242,8 +242,7 @@ class Stream(AsyncIterator[T]):
         if source.empty:
             raise StopAsyncIteration
         self._source = source
-        item: T = source.item
-        source.item = None
+        item: T = source.last
         return item
 
     def __del__(self) -> None:
