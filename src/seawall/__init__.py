@@ -8,6 +8,7 @@ from seawall.core.errors import (
     CallTimeoutError,
     CircuitOpenError,
     DeadlineError,
+    LoadShedError,
     RejectedError,
     SeawallError,
     UsageError,
@@ -17,6 +18,7 @@ from seawall.core.pipeline import Pipeline
 from seawall.core.policy import Policy
 from seawall.core.stream import Stream
 from seawall.core.verdict import Classifier, Kind, Outcome, Verdict
+from seawall.policies.adaptive_limit import AdaptiveLimit
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import (
     AdaptiveFailureCount,
@@ -36,11 +38,13 @@ from seawall.policies.fallback import Fallback
 from seawall.policies.hedge import Hedge, Percentile
 from seawall.policies.keyed import Keyed
 from seawall.policies.last_good import LastGood
+from seawall.policies.load_shedder import LoadShedder
 from seawall.policies.retry import Retry, RetryBudget, constant, exponential, linear
 from seawall.policies.timeout import Timeout
 
 __all__ = [
     "AdaptiveFailureCount",
+    "AdaptiveLimit",
     "Attempt",
     "Attempts",
     "Bulkhead",
@@ -62,6 +66,8 @@ __all__ = [
     "Keyed",
     "Kind",
     "LastGood",
+    "LoadShedError",
+    "LoadShedder",
     "Outcome",
     "Percentile",
     "Pipeline",

@@ -94,7 +94,6 @@ class AppError(Exception):
         KeyError("k"),
         OSError(),
         ConnectionResetError(),
-        TimeoutError(),
         RuntimeError(),
         RecursionError(),
         EOFError(),
@@ -105,6 +104,37 @@ class AppError(Exception):
 def test_an_exception_is_a_failure_that_may_heal(error):
     """An exception is a FAILURE and retryable, and not known to be harmless to repeat."""
     assert judge(error) == Verdict(FAILURE, retryable=True)
+
+
+def raised_from(cause):
+    """Return an exception as a client raises it from a cause."""
+    error = OSError("made up")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error, timed_out",
+    [
+        (TimeoutError(), True),
+        (raised_from(TimeoutError()), True),
+        (raised_from(raised_from(TimeoutError())), True),
+        (raised_from(ValueError()), False),
+        (ExceptionGroup("", [OSError(), TimeoutError()]), True),
+        (ExceptionGroup("", [OSError(), ValueError()]), False),
+    ],
+    ids=["builtin", "raised from one", "from one from one", "from another", "group", "other group"],
+)
+def test_an_exception_that_says_that_there_was_no_answer_in_time(error, timed_out):
+    """A ``TimeoutError``, and what a client raised from one, is a failure that timed out."""
+    assert judge(error) == Verdict(FAILURE, retryable=True, timed_out=timed_out)
+
+
+def test_a_circle_of_causes_has_an_end():
+    """An exception that is its own cause, by mistake, is judged all the same."""
+    error = OSError("made up")
+    error.__cause__ = error
+    assert not judge(error).timed_out
 
 
 def test_a_refused_connection_was_never_processed():
@@ -366,8 +396,8 @@ async def test_a_timeout_is_a_failure_on_both_sides():
     outside, inside = Witness(), Witness()
     with pytest.raises(CallTimeoutError):
         await Pipeline(outside, Timeout(1), inside).execute(anyio.sleep, 5)
-    assert outside.verdict == Verdict(FAILURE, retryable=True)
-    assert inside.verdict == Verdict(FAILURE)
+    assert outside.verdict == Verdict(FAILURE, retryable=True, timed_out=True)
+    assert inside.verdict == Verdict(FAILURE, timed_out=True)
 
 
 @pytest.mark.anyio
@@ -376,12 +406,12 @@ async def test_a_timeout_of_an_inner_pipeline_is_a_failure():
     witness = Witness()
     with pytest.raises(CallTimeoutError):
         await Pipeline(witness).execute(Timeout(1).execute, anyio.sleep, 5)
-    assert witness.verdict == Verdict(FAILURE, retryable=True)
+    assert witness.verdict == Verdict(FAILURE, retryable=True, timed_out=True)
 
 
 def test_a_stalled_call_is_not_repeated():
     """What a circuit ended because it stalled is a FAILURE, and nobody sends it again."""
-    assert judge(CallTimeoutError(1.0, phase="stalled")) == Verdict(FAILURE)
+    assert judge(CallTimeoutError(1.0, phase="stalled")) == Verdict(FAILURE, timed_out=True)
 
 
 # Cancellations.
@@ -394,7 +424,7 @@ async def test_cancelled_by_an_outer_timeout_of_the_same_pipeline():
     pipeline = Pipeline(Timeout(1), witnesses[0], Timeout(10), witnesses[1])
     with pytest.raises(CallTimeoutError):
         await pipeline.execute(anyio.sleep, 50)
-    assert [witness.verdict for witness in witnesses] == [Verdict(FAILURE)] * 2
+    assert [witness.verdict for witness in witnesses] == [Verdict(FAILURE, timed_out=True)] * 2
 
 
 @pytest.mark.anyio
@@ -408,7 +438,7 @@ async def test_cancelled_by_a_timeout_around_the_calling_function():
 
     with pytest.raises(CallTimeoutError):
         await Timeout(1).execute(handler)
-    assert witness.verdict == Verdict(FAILURE)
+    assert witness.verdict == Verdict(FAILURE, timed_out=True)
 
 
 @pytest.mark.anyio
@@ -424,7 +454,7 @@ async def test_cancelled_by_a_timeout_around_a_group_of_tasks():
 
     with pytest.raises(CallTimeoutError):
         await Timeout(1).execute(handler)
-    assert witness.verdicts == [Verdict(FAILURE)] * 2
+    assert witness.verdicts == [Verdict(FAILURE, timed_out=True)] * 2
 
 
 @pytest.mark.anyio
@@ -440,7 +470,7 @@ async def test_cancelled_inside_a_group_of_exceptions():
 
     with pytest.raises((CallTimeoutError, BaseExceptionGroup)):
         await Pipeline(Timeout(1), witness).execute(function)
-    assert witness.verdict == Verdict(FAILURE)
+    assert witness.verdict == Verdict(FAILURE, timed_out=True)
 
 
 @pytest.mark.anyio
@@ -457,7 +487,7 @@ async def test_cancelled_inside_a_nursery_of_trio():
 
     with pytest.raises(CallTimeoutError):
         await Pipeline(Timeout(1), witness).execute(function)
-    assert witness.verdict == Verdict(FAILURE)
+    assert witness.verdict == Verdict(FAILURE, timed_out=True)
 
 
 @pytest.mark.anyio
@@ -508,7 +538,7 @@ async def test_after_waiting_for_a_slot_the_function_can_hang():
         await turns()
         with pytest.raises(CallTimeoutError):
             await Pipeline(Timeout(3), witness, bulkhead).execute(anyio.sleep, 50)
-    assert witness.verdict == Verdict(FAILURE)
+    assert witness.verdict == Verdict(FAILURE, timed_out=True)
 
 
 @pytest.mark.anyio
@@ -823,8 +853,8 @@ async def test_what_a_policy_puts_in_place_of_an_outcome_is_judged_itself():
     outside, inside = Witness(), Witness()
     with pytest.raises(CallTimeoutError):
         await Pipeline(outside, Timeout(1), inside, classify=classify).execute(anyio.sleep, 5)
-    assert inside.verdict == Verdict(FAILURE)
-    assert outside.verdict == Verdict(FAILURE, retryable=True)
+    assert inside.verdict == Verdict(FAILURE, timed_out=True)
+    assert outside.verdict == Verdict(FAILURE, retryable=True, timed_out=True)
     assert asked == []
 
 
@@ -856,6 +886,6 @@ def test_a_failed_call_leaves_no_reference_cycle(policies):
 def test_a_verdict_is_a_plain_record():
     """A verdict has defaults, can be compared and copied, and says its fields by name."""
     verdict = Verdict(Kind.FAILURE)
-    assert verdict == (Kind.FAILURE, False, False, None, False)
+    assert verdict == (Kind.FAILURE, False, False, None, False, False)
     assert verdict._replace(retryable=True).retryable
     assert [kind.value for kind in Kind] == ["success", "failure", "neutral"]

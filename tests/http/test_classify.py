@@ -139,13 +139,16 @@ def test_an_error_of_the_client_has_one_meaning(
 ) -> None:
     """Each error class says what the circuit counts, and whether the request was worked on."""
     verdict = ErrorRules(client_module).judge(getattr(client_module, name)("made up"))
-    assert verdict == Verdict(kind, retryable, False, None, unprocessed)
+    # Who waits for a connection of the pool has not asked the dependency for anything.
+    late = name.endswith("Timeout") and name != "PoolTimeout"
+    assert verdict == Verdict(kind, retryable, False, None, unprocessed, late)
 
 
 def test_a_foreign_exception_is_a_failure_and_a_bug_is_none(client_module: ModuleType) -> None:
     """What crosses the transport from elsewhere counts, except programming errors."""
     rules = ErrorRules(client_module)
     assert rules.judge(OSError()) == Verdict(FAILURE, retryable=True)
+    assert rules.judge(TimeoutError()) == Verdict(FAILURE, retryable=True, timed_out=True)
     assert rules.judge(TypeError()) == Verdict(NEUTRAL)
     assert rules.judge(KeyboardInterrupt()) == Verdict(NEUTRAL)
 

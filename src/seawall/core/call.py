@@ -296,14 +296,14 @@ class Call(Generic[T]):
         if isinstance(error, UsageError):
             return NEUTRAL
         if isinstance(error, CallTimeoutError):
-            return FAILURE._replace(retryable=error.phase != "stalled")
+            return FAILURE._replace(retryable=error.phase != "stalled", timed_out=True)
         if self.classifier is None:
             return judge_exception(error)
         return self._ask(self.classifier, Outcome(exception=error))
 
     def _judge_cancellation(self, error: BaseException) -> Verdict:
         hung = is_cancellation(error) and not has_waited(error) and any_fired(self.scope, self.loop)
-        return Verdict(Kind.FAILURE) if hung else NEUTRAL
+        return Verdict(Kind.FAILURE, timed_out=True) if hung else NEUTRAL
 
     def _ask(self, classify: Classify, outcome: Outcome) -> Verdict:
         try:

@@ -44,20 +44,27 @@ def check_number(
         raise ValueError(message)
 
 
-def check_count(parameter: str, value: object, *, at_least: int, optional: bool = False) -> None:
-    """Raise unless the value is a whole number of at least so many.
+def check_count(
+    parameter: str,
+    value: object,
+    *,
+    at_least: int,
+    at_most: int | None = None,
+    optional: bool = False,
+) -> None:
+    """Raise unless the value is a whole number in the range.
 
     Raises:
         TypeError: the value is no ``int`` (a bool is none).
-        ValueError: the value is too small.
+        ValueError: the value is too small or too large.
     """
-    allowed = _range("an int", None, at_least, None, optional=optional)
+    allowed = _range("an int", None, at_least, at_most, optional=optional)
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int):
         message = f"{parameter} must be {allowed}, not {value!r}"
         raise TypeError(message)
-    if value < at_least:
+    if value < at_least or (at_most is not None and value > at_most):
         message = f"{parameter} must be {allowed}, not {value!r}"
         raise ValueError(message)
 

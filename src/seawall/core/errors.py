@@ -4,6 +4,7 @@ SeawallError
 ├── RejectedError            the call never reached the dependency
 │   ├── CircuitOpenError
 │   ├── BulkheadFullError
+│   ├── LoadShedError
 │   └── DeadlineError        not enough time was left to begin
 ├── CallTimeoutError         also a TimeoutError
 └── UsageError               also a TypeError
@@ -177,6 +178,12 @@ class BulkheadFullError(RejectedError):
     """Every slot of a bulkhead is taken, and so is its queue or the time to wait in it."""
 
     _reason: ClassVar[str] = "the bulkhead is full: the call was refused"
+
+
+class LoadShedError(RejectedError):
+    """A ``LoadShedder`` refused the call: the dependency refuses or fails too many already."""
+
+    _reason: ClassVar[str] = "the dependency is overloaded: the call was refused"
 
 
 class DeadlineError(RejectedError):

@@ -113,6 +113,21 @@ class CallQueued(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitChanged(Event):
+    """An ``AdaptiveLimit`` lets more calls, or fewer, run at a time.
+
+    Attributes:
+        before: the limit before.
+        after: the limit after.
+        reason: what moved it: ``"grew"``, ``"latency"``, ``"timeouts"`` or ``"throttled"``.
+    """
+
+    before: int
+    after: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFailed(Event):
     """An attempt failed, or returned a result that is to be retried.
 

@@ -37,6 +37,19 @@ def tell(policy: Policy, call: Call[Any], event: type[Event], /, **details: Any)
         deliver(happened, policy._listeners)
 
 
+def tell_change(policy: Policy, time: float, event: type[Event], /, **details: Any) -> None:
+    """Tell those who listen of a change that is of the policy, and not of one call."""
+    if SUBSCRIPTIONS and is_heard(policy):
+        happened = event(
+            time=time,
+            policy=policy._shown_as or type(policy).__name__,
+            name=policy.name,
+            key=policy._made_for,
+            **details,
+        )
+        deliver(happened, policy._listeners)
+
+
 def observed(policy: Policy, chain: Proceed[T]) -> Proceed[T]:
     """Return the chain of a policy with a last step outside, which tells how the call ended."""
     # Of a view, the policy behind it tells.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeGuard, cast
 
 from seawall.core.errors import UsageError
 from seawall.core.retry_after import retry_after_of
@@ -39,6 +39,8 @@ class Verdict(NamedTuple):
             nothing is known.
         unprocessed: whether it is known that the dependency did no work, so that even a call
             that is not idempotent may be repeated.
+        timed_out: whether the dependency gave no answer in the time that it was given, which says
+            that it is too slow and not only that it fails.
     """
 
     kind: Kind
@@ -46,6 +48,7 @@ class Verdict(NamedTuple):
     throttled: bool = False
     retry_after: float | None = None
     unprocessed: bool = False
+    timed_out: bool = False
 
 
 SUCCESS = Verdict(Kind.SUCCESS)
@@ -149,14 +152,33 @@ def judge_exception(error: BaseException) -> Verdict:
         return judge_status(status, retry_after_of(error))
     if isinstance(error, ConnectionRefusedError):
         return FAILURE._replace(unprocessed=True)
-    return FAILURE
+    return FAILURE._replace(timed_out=True) if is_timeout(error) else FAILURE
 
 
-def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status from 400 to 599 that an exception carries, or ``None``."""
+def is_timeout(error: BaseException) -> bool:
+    """Say whether an exception is a ``TimeoutError``, or was raised from one, as clients do."""
+    cause: BaseException | None = error
+    for _ in range(_DEEPEST_CAUSE):
+        if cause is None:
+            break
+        if isinstance(cause, TimeoutError):
+            return True
+        cause = cause.__cause__
+    return False
+
+
+_DEEPEST_CAUSE: Final = 8
+
+
+def status_of(outcome: object) -> int | None:
+    """Return the HTTP status from 400 to 599 that an exception or a result carries, or ``None``."""
     try:
-        response = getattr(error, "response", None)
-        for holder, name in ((error, "status_code"), (error, "status"), (response, "status_code")):
+        response = getattr(outcome, "response", None)
+        for holder, name in (
+            (outcome, "status_code"),
+            (outcome, "status"),
+            (response, "status_code"),
+        ):
             status = getattr(holder, name, None)
             if isinstance(status, int) and not isinstance(status, bool):
                 return int(status) if 400 <= status <= 599 else None
@@ -200,6 +222,7 @@ def combine(verdicts: Iterable[Verdict]) -> Verdict:
         throttled=any(leaf.throttled for leaf in leaves),
         retry_after=max(waits, default=None),
         unprocessed=all(leaf.unprocessed for leaf in leaves),
+        timed_out=any(leaf.timed_out for leaf in leaves),
     )
 
 

@@ -106,15 +106,17 @@ class ErrorRules:
 
     def __init__(self, client: ModuleType) -> None:
         unsent = Verdict(Kind.FAILURE, retryable=True, unprocessed=True)
+        late = Verdict(Kind.FAILURE, retryable=True, timed_out=True)
         # The first match counts, so the special comes before the general.
         self._rules: tuple[tuple[type[BaseException], Verdict], ...] = (
             (client.ConnectError, unsent),
-            (client.ConnectTimeout, unsent),
+            (client.ConnectTimeout, unsent._replace(timed_out=True)),
             (client.ProxyError, unsent),
             # One pool serves all origins: a hung one must not open its neighbors' circuits.
             (client.PoolTimeout, unsent._replace(kind=Kind.NEUTRAL)),
             (client.UnsupportedProtocol, Verdict(Kind.NEUTRAL)),
             (client.LocalProtocolError, Verdict(Kind.NEUTRAL)),
+            *((kind, late) for kind in (client.TimeoutException, TimeoutError)),
             (client.TransportError, Verdict(Kind.FAILURE, retryable=True)),
             (client.StreamError, Verdict(Kind.NEUTRAL)),
             (client.InvalidURL, Verdict(Kind.NEUTRAL)),

@@ -25,7 +25,7 @@ import anyio
 from seawall.core.call import is_cancellation
 from seawall.core.deadline import any_fired, current_scope
 from seawall.core.open_attempt import OpenAttempt
-from seawall.core.verdict import NEUTRAL, Kind, Verdict
+from seawall.core.verdict import NEUTRAL, Kind, Verdict, is_timeout
 from seawall.http.pool import close_connections
 from seawall.http.reader import Reader, forget_error
 
@@ -42,6 +42,7 @@ DRAIN_SECONDS: Final = 0.25
 """At most so long a response is read in order to keep its connection."""
 
 _FAILURE: Final = Verdict(Kind.FAILURE)
+_TIMED_OUT: Final = Verdict(Kind.FAILURE, timed_out=True)
 _closing: Final[set[Task[None]]] = set()
 
 
@@ -246,12 +247,11 @@ class OpenBody(OpenAttempt):
             return self.head
         if error is None:
             return self.head if self.empty else NEUTRAL
-        if isinstance(error, Exception) or (
-            # An enclosing timeout of ours fired while the dependency had the turn.
-            is_cancellation(error) and any_fired(current_scope.get(), self._loop)
-        ):
-            return _FAILURE
-        return NEUTRAL
+        if isinstance(error, Exception):
+            return _TIMED_OUT if is_timeout(error) else _FAILURE
+        # An enclosing timeout of ours fired while the dependency had the turn.
+        hung = is_cancellation(error) and any_fired(current_scope.get(), self._loop)
+        return _TIMED_OUT if hung else NEUTRAL
 
 
 async def _unused() -> None:

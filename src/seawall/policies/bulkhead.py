@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from seawall.core.checks import check_count, check_number
-from seawall.core.clock import check_move
-from seawall.core.errors import BulkheadFullError
-from seawall.core.events import CallQueued, CallRefused
-from seawall.core.observe import is_heard, tell
-from seawall.core.policy import Policy
+from seawall.core.checks import check_count
+from seawall.core.slot_policy import SlotPolicy
 from seawall.core.snapshot import Snapshot
-from seawall.core.waiting import Slots
 
 if TYPE_CHECKING:
     from seawall.core.call import Call, Proceed
-    from seawall.core.clock import Loop
 
 T = TypeVar("T")
 
@@ -42,7 +35,7 @@ class BulkheadSnapshot(Snapshot):
     rejected: int
 
 
-class Bulkhead(Policy):
+class Bulkhead(SlotPolicy):
     """Lets at most ``limit`` calls run at a time; the others wait in order of arrival, or fail.
 
     A slot that is given back goes straight to the longest waiting, also where that one is
@@ -64,28 +57,13 @@ class Bulkhead(Policy):
         check_count("limit", limit, at_least=1)
         if queue != inf:
             check_count("queue", queue, at_least=0)
-        check_number("max_wait", max_wait, at_least=0, infinite=True, optional=True)
+        super().__init__(limit, queue=queue, max_wait=max_wait)
         self.limit = limit
-        self.queue = queue
-        self.max_wait = max_wait
-        self.rejected = 0
-        self._loop: Loop | None = None
-        self._slots = Slots(limit)
 
     def __repr__(self) -> str:
         wait = "" if self.max_wait is None else f", max_wait={self.max_wait!r}"
         queue = f", queue={self.queue!r}" if self.queue else ""
         return f"Bulkhead({self.limit!r}{queue}{wait})"
-
-    @property
-    def in_flight(self) -> int:
-        """Calls that hold a slot now."""
-        return self._slots.in_flight
-
-    @property
-    def waiting(self) -> int:
-        """Calls that wait for a slot now."""
-        return len(self._slots.queue)
 
     def snapshot(self) -> BulkheadSnapshot:
         """Return how full it is now; it changes nothing."""
@@ -125,22 +103,3 @@ class Bulkhead(Policy):
         else:
             call.open.on_release(slots.release)
         return result
-
-    async def _wait(self, slots: Slots, call: Call[T]) -> None:
-        if len(slots.queue) < self.queue and self.max_wait != 0:
-            until = inf if self.max_wait is None else call.now() + self.max_wait
-            on_queued = partial(self._tell_queued, call, slots) if is_heard(self) else None
-            if await slots.wait(call, until, on_queued):
-                return
-        self.rejected += 1
-        tell(self, call, CallRefused, error="BulkheadFullError")
-        raise BulkheadFullError(policy=self, name=self.name, key=call.key)
-
-    def _tell_queued(self, call: Call[Any], slots: Slots) -> None:
-        tell(self, call, CallQueued, waiting=len(slots.queue))
-
-    def _move(self, loop: Loop) -> None:
-        check_move(self, self._loop, loop)
-        if self._loop is not None:
-            self._slots = Slots(self.limit)
-        self._loop = loop
