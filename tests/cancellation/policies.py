@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from seawall import (
+    AdaptiveLimit,
     Bulkhead,
     CircuitBreaker,
     Fallback,
     Hedge,
     Keyed,
     LastGood,
+    LoadShedder,
     Pipeline,
     Policy,
     Retry,
@@ -52,7 +54,7 @@ class Case:
         return self.name
 
 
-def in_bulkhead(policy: Bulkhead) -> int:
+def in_bulkhead(policy: Bulkhead | AdaptiveLimit) -> int:
     # An absolute sum: a slot that is given back twice is as wrong as one that is not.
     return abs(policy.in_flight) + policy.waiting
 
@@ -83,6 +85,13 @@ class Spare(str):
 
 def in_hedge(policy: Hedge) -> int:
     return len(policy.running)
+
+
+def shedder() -> LoadShedder:
+    """Return one that refuses whatever it may refuse: chance would make each run another one."""
+    policy = LoadShedder()
+    policy._acceptance._random = lambda: 0.0
+    return policy
 
 
 class Announce(Policy):
@@ -131,6 +140,11 @@ PARTS = [
     Case("shadow_breaker", lambda: CircuitBreaker(1, open_for=1.0, shadow=True), in_breaker),
     bulkhead := Case("bulkhead", lambda: Bulkhead(1, queue=9), in_bulkhead),
     hurried := Case("bulkhead_max_wait", lambda: Bulkhead(1, queue=9, max_wait=9.0), in_bulkhead),
+    adaptive_limit := Case(
+        "adaptive_limit", lambda: AdaptiveLimit(1, maximum=1, max_wait=9.0), in_bulkhead
+    ),
+    Case("adaptive_limit_default", lambda: AdaptiveLimit(1, maximum=1), in_bulkhead),
+    Case("load_shedder", shedder),
     fallback := Case("fallback", lambda: Fallback(value=Spare("fallback"))),
     keyed := Case(
         "keyed",

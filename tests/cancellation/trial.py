@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import seawall
-from seawall import CircuitOpenError, Policy
+from seawall import CircuitOpenError, LoadShedError, Policy
 from tests.cancellation.policies import Case
 from tests.cancellation.ways import Way
 from tests.cancellation.work import Situation, Work
@@ -143,9 +143,10 @@ class Trial:
         now = self.loop.time()
         try:
             await self.policy.execute(work)
-        except CircuitOpenError as error:
-            assert harmed, "a circuit refuses though nothing has failed"
-            await asyncio.sleep(error.retry_after)
+        except (CircuitOpenError, LoadShedError) as error:
+            assert harmed, "a call is refused though nothing has failed"
+            # A load shedder does not know when it will let all pass, but it forgets in 10 s.
+            await asyncio.sleep(10.0 if error.retry_after is None else error.retry_after)
             now = self.loop.time()
             await self.policy.execute(work)
         if work.began is None:

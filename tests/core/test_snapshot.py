@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from seawall import (
+    AdaptiveLimit,
     Bulkhead,
     BulkheadFullError,
     CallTimeoutError,
@@ -24,6 +25,7 @@ from seawall import (
     Hedge,
     Keyed,
     LastGood,
+    LoadShedder,
     Percentile,
     Pipeline,
     Policy,
@@ -33,12 +35,14 @@ from seawall import (
     Timeout,
 )
 from seawall.core.snapshot import PipelineSnapshot, Snapshot
+from seawall.policies.adaptive_limit.adaptive_limit import AdaptiveLimitSnapshot
 from seawall.policies.bulkhead import BulkheadSnapshot
 from seawall.policies.circuit.snapshot import CircuitSnapshot
 from seawall.policies.fallback import FallbackSnapshot
 from seawall.policies.hedge import HedgeSnapshot
 from seawall.policies.keyed import KeyedSnapshot
 from seawall.policies.last_good import LastGoodSnapshot
+from seawall.policies.load_shedder.load_shedder import LoadShedderSnapshot
 from seawall.policies.retry.retry import RetrySnapshot
 from seawall.policies.timeout import TimeoutSnapshot
 from tests.doubles import Held, Script, turns, virtual
@@ -68,6 +72,8 @@ class Plain(Policy):
 
 POLICIES = {
     CircuitSnapshot: lambda: CircuitBreaker(1, open_for=5.0, name="n", parent=CircuitBreaker()),
+    AdaptiveLimitSnapshot: AdaptiveLimit,
+    LoadShedderSnapshot: lambda: LoadShedder(max_reject=1e-9),
     BulkheadSnapshot: lambda: Bulkhead(2, queue=inf),
     RetrySnapshot: lambda: Retry(2, backoff=0.0),
     TimeoutSnapshot: lambda: Timeout(5.0),

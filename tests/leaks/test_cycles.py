@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, suppress
 import pytest
 
 from seawall import (
+    AdaptiveLimit,
     Bulkhead,
     Call,
     CircuitBreaker,
@@ -18,6 +19,7 @@ from seawall import (
     Fallback,
     Keyed,
     LastGood,
+    LoadShedder,
     Pipeline,
     Retry,
     SeawallError,
@@ -71,6 +73,8 @@ class Subjects:
 
         self.confused = Pipeline(Retry(2), CircuitBreaker(10**9), classify=confused)
         self.narrow = CircuitBreaker(10**9, failures=OSError)
+        self.adaptive = Pipeline(AdaptiveLimit(2, max_wait=0.001), Timeout(0.01))
+        self.shedder = LoadShedder()
 
     async def raises(self):
         await self.five.execute(fail)
@@ -108,6 +112,19 @@ class Subjects:
 
     async def narrowed(self):
         await self.narrow.execute(fail)
+
+    async def adaptive_limit(self):
+        await self.adaptive.execute(fail)
+
+    async def adaptive_limit_full(self):
+        async with self.adaptive, self.adaptive:
+            await self.adaptive.execute(answer)
+
+    async def lost_by_adaptive_limit(self):
+        await self.adaptive.execute(hang)
+
+    async def load_shed(self):
+        await self.shedder.execute(fail)
 
     async def block(self):
         async with self.five:

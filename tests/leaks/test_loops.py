@@ -15,9 +15,11 @@ import trio.testing
 
 import seawall
 from seawall import (
+    AdaptiveLimit,
     Bulkhead,
     CircuitBreaker,
     CircuitOpenError,
+    LoadShedder,
     Pipeline,
     Policy,
     Retry,
@@ -27,6 +29,7 @@ from seawall import (
 )
 from tests.cancellation.policies import (
     Case,
+    adaptive_limit,
     bulkhead,
     eager,
     five,
@@ -101,7 +104,7 @@ def go_on(trial: Trial, case: Case, way: Way, at_step: int, late: Callable[[], o
 
 
 @pytest.mark.parametrize("situation", named("answers", "waits"), ids=str)
-@by_each_way([timeout, half_open, bulkhead, keyed, eager, five, hedged, twice])
+@by_each_way([timeout, half_open, bulkhead, adaptive_limit, keyed, eager, five, hedged, twice])
 def test_a_loop_closed_in_the_middle_of_a_call(case, way, situation):
     """The next loop has all slots and places at once, whenever the calls of the old one end."""
     if way.name in GENERATORS:
@@ -223,8 +226,16 @@ def test_asyncio_then_trio_then_asyncio():
 
 @pytest.mark.parametrize(
     "make",
-    [CircuitBreaker, lambda: Bulkhead(1), lambda: Timeout(9.0), Retry, stack],
-    ids=["breaker", "bulkhead", "timeout", "retry", "stack"],
+    [
+        CircuitBreaker,
+        lambda: Bulkhead(1),
+        AdaptiveLimit,
+        LoadShedder,
+        lambda: Timeout(9.0),
+        Retry,
+        stack,
+    ],
+    ids=["breaker", "bulkhead", "adaptive_limit", "load_shedder", "timeout", "retry", "stack"],
 )
 def test_two_running_loops(make: Callable[[], Policy]):
     """A second loop is refused while the first one runs, by every way in, and may go on after."""

@@ -7,6 +7,7 @@ from math import inf, nan
 import pytest
 
 from seawall import (
+    AdaptiveLimit,
     Bulkhead,
     Calls,
     CircuitBreaker,
@@ -18,6 +19,7 @@ from seawall import (
     Hedge,
     Keyed,
     LastGood,
+    LoadShedder,
     Percentile,
     Pipeline,
     Retry,
@@ -59,6 +61,14 @@ WRONG = [
     (make(Bulkhead), "limit", [0, -1, 1.5, "3", True, None]),
     (make(Bulkhead, 1), "queue", [-1, 1.5, "3", None]),
     (make(Bulkhead, 1), "max_wait", [-1, nan, "3"]),
+    (make(AdaptiveLimit), "initial", [0, 1001, 1.5, "3", True, None]),
+    (make(AdaptiveLimit, minimum=5), "initial", [4]),
+    (make(AdaptiveLimit), "minimum", [0, -1, 1.5, "3", True, None]),
+    (make(AdaptiveLimit, minimum=5), "maximum", [4, 1.5, "3", True, None]),
+    (make(AdaptiveLimit), "max_wait", [-1, nan, "3"]),
+    (make(LoadShedder), "k", [0.9, -1, nan, inf, "2", True, None]),
+    (make(LoadShedder), "window", [0, -1, nan, inf, "10", None]),
+    (make(LoadShedder), "max_reject", [0, 1.1, nan, "1", None]),
     (make(CircuitBreaker), "trip", [0, -1, 1.5, nan, "5", True, OSError]),
     (make(CircuitBreaker), "open_for", [0, -1, nan, inf, "5"]),
     (make(CircuitBreaker, open_for=5), "max_open_for", [4, nan, inf, "5"]),

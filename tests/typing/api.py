@@ -8,6 +8,7 @@ from typing import Any, TypeVar, assert_type
 
 import seawall
 from seawall import (
+    AdaptiveLimit,
     Attempt,
     Bulkhead,
     Call,
@@ -23,6 +24,7 @@ from seawall import (
     Keyed,
     Kind,
     LastGood,
+    LoadShedder,
     Outcome,
     Percentile,
     Pipeline,
@@ -79,6 +81,8 @@ pipeline = Pipeline(
         ignore=(KeyError,),
     ),
     Bulkhead(10, queue=5, max_wait=1.5),
+    AdaptiveLimit(10, minimum=2, maximum=50, max_wait=None),
+    LoadShedder(1.5, window=30.0, max_reject=0.5),
     Fallback(value=b""),
     Fallback(fetch, on=(OSError, TimeoutError)),
     Hedge(0.05, max_hedges=2, budget=budget),

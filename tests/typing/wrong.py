@@ -5,7 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 
-from seawall import Bulkhead, CircuitBreaker, Fallback, Keyed, Pipeline, Retry, Timeout
+from seawall import (
+    AdaptiveLimit,
+    Bulkhead,
+    CircuitBreaker,
+    Fallback,
+    Keyed,
+    LoadShedder,
+    Pipeline,
+    Retry,
+    Timeout,
+)
 
 pipeline = Pipeline(Timeout(30), Retry(3))
 
@@ -38,6 +48,8 @@ Retry(3, budget=0.1)  # type: ignore[arg-type]
 CircuitBreaker(trip="5")  # type: ignore[arg-type]
 CircuitBreaker(failures="OSError")  # type: ignore[arg-type]
 Bulkhead(limit=None)  # type: ignore[arg-type]
+AdaptiveLimit(10.5)  # type: ignore[arg-type]
+LoadShedder(window=None)  # type: ignore[arg-type]
 Fallback(5)  # type: ignore[arg-type]
 pipeline(blocking)  # type: ignore[arg-type]
 

@@ -9,8 +9,8 @@
    no sign of a queue, and the limit grows.
 4. *Long* is the mean of the windows without loss, the latest with a weight of 5 %. It comes down by
    another 5 % while it is more than twice as long as *short*.
-5. Until the first sign of overload (loss as in 2, or g < 1) the limit also grows by one with each
-   answer that finds it reached, to twice its size in one window.
+5. Until the first sign of overload (loss as in 2, or g < 1) it also grows by one with each answer,
+   once the limit of the beginning of the window was reached, to twice its size in one window.
 6. An error that came fast says nothing about queues: it is an attempt, and nothing else.
 
 After Netflix' concurrency-limits (``Gradient2Limit``); less by a factor after loss, as in TCP.
@@ -90,27 +90,27 @@ class Estimate:
         self.long = nan
         self.short = nan
         self._exact = float(initial)
-        self._begin(nan)
+        self._begin(0, nan)
 
     # Each of these says whether the limit has moved. `in_flight` counts the call itself.
 
     def answered(self, latency: float, in_flight: int, now: float) -> bool:
         """Count an attempt that the dependency answered after so many seconds."""
-        moved = not now - self._start <= _LONGEST and self._expire(now)
+        moved = not now - self._start <= _LONGEST and self._expire(in_flight, now)
         self._attempts += 1
         self._answers += 1
         self._latency += latency
         if in_flight > self._peak:  # noqa: PLR1730 - a call of max() costs more than the rest
             self._peak = in_flight
-        if self.learning and in_flight >= self.limit:
+        if self.learning and 2.0 * self._peak >= self._ceiling:
             moved |= self._move(min(self._exact + 1.0, self._ceiling), "grew", now)
         if now - self._start >= _SHORTEST:
-            moved |= self._conclude(now)
+            moved |= self._conclude(in_flight, now)
         return moved
 
     def failed(self, in_flight: int, now: float) -> bool:
         """Count an attempt that ended with an error other than a loss."""
-        moved = not now - self._start <= _LONGEST and self._expire(now)
+        moved = not now - self._start <= _LONGEST and self._expire(in_flight, now)
         self._attempts += 1
         return self._look(in_flight, now) or moved
 
@@ -119,7 +119,7 @@ class Estimate:
 
         ``counted`` says that it was counted as answered before: its response has broken off.
         """
-        moved = not now - self._start <= _LONGEST and self._expire(now)
+        moved = not now - self._start <= _LONGEST and self._expire(in_flight, now)
         self._attempts += not counted
         self._lost += 1
         self._throttled += loss == "throttled"
@@ -131,28 +131,29 @@ class Estimate:
 
     def restart(self, now: float) -> None:
         """Go by another clock from now on: keep the limit, and begin a new window."""
-        self._begin(nan)
+        self._begin(0, nan)
         if not isnan(self.moved):
             self.moved = now
 
     def _look(self, in_flight: int, now: float) -> bool:
         self.saw(in_flight)
-        return now - self._start >= _SHORTEST and self._conclude(now)
+        return now - self._start >= _SHORTEST and self._conclude(in_flight, now)
 
-    def _expire(self, now: float) -> bool:
+    def _expire(self, in_flight: int, now: float) -> bool:
         """End a window that has lasted too long."""
-        moved = self._conclude(now)
-        self._begin(now)
+        moved = self._conclude(in_flight, now)
+        self._begin(in_flight, now)
         return moved
 
-    def _begin(self, now: float) -> None:
-        """Begin a window; NaN for one that begins with the next attempt."""
+    def _begin(self, in_flight: int, now: float) -> None:
+        """Begin a window; at NaN if it is to begin with the next attempt."""
         self._start = now
-        self._attempts = self._answers = self._lost = self._throttled = self._peak = 0
+        self._peak = in_flight
+        self._attempts = self._answers = self._lost = self._throttled = 0
         self._latency = 0.0
-        self._ceiling = 2.0 * self._exact
+        self._ceiling = 2.0 * int(self._exact)
 
-    def _conclude(self, now: float) -> bool:
+    def _conclude(self, in_flight: int, now: float) -> bool:
         """Draw the conclusions from a window, if enough is in it."""
         if self._answers + self._lost < min(_ENOUGH, self.limit):
             return False
@@ -169,7 +170,7 @@ class Estimate:
                 reason = "latency" if aim < exact else "grew"
                 exact += _STEP * (aim - exact)
         moved = self._move(exact, reason, now)
-        self._begin(now)
+        self._begin(in_flight, now)
         return moved
 
     def _learn(self, short: float) -> float:
