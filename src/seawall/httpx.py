@@ -11,6 +11,7 @@ The errors are both seawall's and httpx's, so that code around a client catches 
     ├── RejectedError            also seawall.RejectedError: the request was not sent
     │   ├── CircuitOpenError
     │   ├── BulkheadFullError
+    │   ├── LoadShedError
     │   └── DeadlineError        also httpx.TimeoutException
     └── CallTimeoutError         also httpx.TimeoutException and TimeoutError
 """
@@ -45,6 +46,7 @@ __all__ = [
     "CircuitOpenError",
     "ClientOptions",
     "DeadlineError",
+    "LoadShedError",
     "RejectedError",
     "ResilientTransport",
     "origin",
@@ -69,6 +71,10 @@ class BulkheadFullError(errors.BulkheadFullError, RejectedError):
     """Every slot for the request's origin is taken, and so is the queue."""
 
 
+class LoadShedError(errors.LoadShedError, RejectedError):
+    """The request's origin refuses or fails too many requests already."""
+
+
 class DeadlineError(errors.DeadlineError, RejectedError, httpx.TimeoutException):
     """Not enough time was left to begin the request."""
 
@@ -88,6 +94,7 @@ class ResilientTransport(Resilience, httpx.AsyncBaseTransport):
             errors.RejectedError: RejectedError,
             errors.CircuitOpenError: CircuitOpenError,
             errors.BulkheadFullError: BulkheadFullError,
+            errors.LoadShedError: LoadShedError,
             errors.DeadlineError: DeadlineError,
             errors.CallTimeoutError: CallTimeoutError,
         },

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from seawall import (
     AdaptiveFailureCount,
+    AdaptiveLimit,
     Bulkhead,
     Calls,
     CircuitBreaker,
@@ -27,6 +28,7 @@ from seawall import (
     Hedge,
     Keyed,
     LastGood,
+    LoadShedder,
     Percentile,
     Pipeline,
     Policy,
@@ -136,6 +138,27 @@ def numbers(policy, **facts):
             (
                 "Retry: makes up to 9 attempts, with no pause, and up to 30 s more where a server "
                 "asks for it; there is no budget"
+            ),
+        ),
+        (
+            AdaptiveLimit(),
+            (
+                "AdaptiveLimit: lets 10 calls run at a time now, and between 1 and 1000 as the "
+                "dependency allows; the others wait for a slot, 0.25 s at most"
+            ),
+        ),
+        (
+            AdaptiveLimit(1, maximum=5, max_wait=0),
+            (
+                "AdaptiveLimit: lets 1 call run at a time now, and between 1 and 5 as the "
+                "dependency allows, and refuses the others"
+            ),
+        ),
+        (
+            LoadShedder(),
+            (
+                "LoadShedder: refuses calls by chance, 90 % of them at most, while less than 1 in "
+                "2 of those of the last 10 s was accepted"
             ),
         ),
         (Bulkhead(1), "Bulkhead: lets 1 call run at a time and refuses the others"),
@@ -308,6 +331,9 @@ def test_it_is_ready_for_json():
             (6.0, 2, 2),
         ),
         (Hedge(0.5).bind(idempotent=False), (inf, 2, 1)),
+        (Pipeline(AdaptiveLimit(), Timeout(2)), (2.25, 1, 1)),
+        (Pipeline(AdaptiveLimit(max_wait=None), Timeout(2)), (inf, 1, 1)),
+        (Pipeline(LoadShedder(), Timeout(2)), (2.0, 1, 1)),
         (Pipeline(Bulkhead(5), Timeout(2)), (2.0, 1, 1)),
         (Pipeline(Bulkhead(5, queue=5, max_wait=3), Timeout(2)), (5.0, 1, 1)),
         (Pipeline(Bulkhead(5, queue=5), Timeout(2)), (inf, 1, 1)),
@@ -334,6 +360,9 @@ def test_it_is_ready_for_json():
         "percentile",
         "hedge that waits",
         "no hedge",
+        "adaptive limit",
+        "adaptive limit, any wait",
+        "load shedder",
         "no queue",
         "wait",
         "any wait",

@@ -84,7 +84,7 @@ async def cancel_at(step: int, case: Any, way: Any, situation: Any) -> tuple[boo
         await policy.execute(after)
     except (CircuitOpenError, LoadShedError) as error:
         # As in `Trial`.
-        await trio.sleep(10.0 if error.retry_after is None else error.retry_after)
+        await trio.sleep(10.5 if error.retry_after is None else error.retry_after)
         await policy.execute(after)
     assert case.held(policy) == 0
     return instrument.cancelled, work.attempts

@@ -145,8 +145,8 @@ class Trial:
             await self.policy.execute(work)
         except (CircuitOpenError, LoadShedError) as error:
             assert harmed, "a call is refused though nothing has failed"
-            # A load shedder does not know when it will let all pass, but it forgets in 10 s.
-            await asyncio.sleep(10.0 if error.retry_after is None else error.retry_after)
+            # A load shedder does not know when, but 10 s later it has forgotten all.
+            await asyncio.sleep(10.5 if error.retry_after is None else error.retry_after)
             now = self.loop.time()
             await self.policy.execute(work)
         if work.began is None:

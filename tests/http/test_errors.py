@@ -123,7 +123,14 @@ async def test_a_full_bulkhead_and_a_passed_deadline_are_errors_of_the_client(
 
 @pytest.mark.parametrize(
     "name",
-    ["RejectedError", "CircuitOpenError", "BulkheadFullError", "DeadlineError", "CallTimeoutError"],
+    [
+        "RejectedError",
+        "CircuitOpenError",
+        "BulkheadFullError",
+        "LoadShedError",
+        "DeadlineError",
+        "CallTimeoutError",
+    ],
 )
 async def test_errors_of_the_family_pickle_and_copy(family: Family, name: str) -> None:
     """Requirement 15: they cross processes as they are, without the policy."""

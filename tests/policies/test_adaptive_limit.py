@@ -360,7 +360,7 @@ async def test_a_slot_that_comes_back_to_a_smaller_limit_is_nobodys():
         await turns()
         for number in range(2):
             group.start_soon(limit.execute, late, number)
-        await turns()
+            await turns()
         limit._estimate.limit = limit._slots.limit = 7
         gates[0].set()
         await turns()

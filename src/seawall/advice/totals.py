@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from seawall.advice.pauses import longest, shortest
 from seawall.core.bound import Bound
 from seawall.core.errors import RejectedError
+from seawall.policies.adaptive_limit import AdaptiveLimit
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.hedge import Hedge, Percentile
 from seawall.policies.retry import Retry
@@ -128,6 +129,12 @@ def around_hedge(policy: Hedge, inner: Totals) -> Totals:
 def around_bulkhead(policy: Bulkhead, inner: Totals) -> Totals:
     """Wait for a slot before it."""
     return inner if policy.queue == 0 else inner.wait(policy.max_wait)
+
+
+@around.register
+def around_adaptive_limit(policy: AdaptiveLimit, inner: Totals) -> Totals:
+    """Wait for a slot before it."""
+    return inner.wait(policy.max_wait)
 
 
 @around.register

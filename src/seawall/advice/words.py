@@ -15,12 +15,14 @@ from seawall.advice.pauses import has_jitter, longest_pause
 from seawall.advice.rule_words import rule_words
 from seawall.core.bound import Bound
 from seawall.core.policy import Policy
+from seawall.policies.adaptive_limit import AdaptiveLimit
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import CircuitBreaker
 from seawall.policies.fallback import Fallback
 from seawall.policies.hedge import Hedge, Percentile
 from seawall.policies.keyed import Keyed
 from seawall.policies.last_good import LastGood
+from seawall.policies.load_shedder import LoadShedder
 from seawall.policies.retry import Retry, RetryBudget
 from seawall.policies.retry.backoff import Exponential
 from seawall.policies.timeout import Timeout, ViewTimeout
@@ -115,6 +117,25 @@ def hedge_words(policy: Hedge) -> str:
         longer = seconds(delay)
     more = count(policy.max_hedges, "more attempt")
     return f"begins {more} beside one that takes longer than {longer}; {_budget(policy.budget)}"
+
+
+@words.register
+def adaptive_limit_words(policy: AdaptiveLimit) -> str:
+    """Tell of a limit that adapts."""
+    limit = f"lets {count(policy.limit, 'call')} run at a time now"
+    bounds = f"and between {policy.minimum} and {policy.maximum} as the dependency allows"
+    if policy.max_wait == 0:
+        return f"{limit}, {bounds}, and refuses the others"
+    return f"{limit}, {bounds}; the others wait for a slot, {wait_words(policy.max_wait)}"
+
+
+@words.register
+def load_shedder_words(policy: LoadShedder) -> str:
+    """Tell of a load shedder."""
+    return (
+        f"refuses calls by chance, {100 * policy.max_reject:.4g} % of them at most, while less "
+        f"than 1 in {policy.k:g} of those of the last {seconds(policy.window)} was accepted"
+    )
 
 
 @words.register
