@@ -197,10 +197,9 @@ async def let_everything_happen(pipeline, *listeners):
     with ExitStack() as stack:
         for listener in listeners:
             stack.enter_context(pipeline.subscribe(listener))
-        await pipeline.execute(answers)  # the limit grew
         await pipeline.execute(fails)  # opened, and refused at the second attempt
         await anyio.sleep(6.0)
-        await pipeline.execute(answers)  # half-opened, closed
+        await pipeline.execute(answers)  # half-opened, closed; the limit grew
         async with anyio.create_task_group() as group:
             group.start_soon(pipeline.execute, anyio.sleep, 0.5)
             await turns()
