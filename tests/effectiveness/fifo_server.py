@@ -20,18 +20,17 @@ class FifoServer:
 
     Args:
         workers: requests that are worked on at a time.
-        seconds: how long one takes, for a time at which its turn has come; ``inf`` while the
-            server is down, when whoever asks gets an error at once.
+        seconds: how long one takes whose turn comes at this time.
         crash_above: a queue that is longer kills the server: all that it holds is lost, and it
             begins again.
-        limit: a queue that is this long refuses what comes, at once.
-        restarts: seconds that it takes to begin again after a crash.
+        restart_at: it also begins again with the first request from this time on.
 
     Attributes:
         sent: the times of all attempts.
         abandoned: how many attempts were given up by their callers.
         crashes: when it has crashed.
-        worked: how many requests it has finished, wanted or not, since it began.
+        lives: how often it has begun again.
+        worked: how many requests it has finished, wanted or not, in its present life.
     """
 
     def __init__(
@@ -41,39 +40,36 @@ class FifoServer:
         workers: int,
         seconds: Callable[[FifoServer, float], float],
         crash_above: float = inf,
-        restarts: float = 0.0,
+        restart_at: float = inf,
     ) -> None:
         self.sent: list[float] = []
         self.abandoned = 0
         self.crashes: list[float] = []
+        self.lives = 0
         self.worked = 0
         self.random = random
         self._seconds = seconds
         self._crash_above = crash_above
-        self._restarts = restarts
-        self._down_until = 0.0
+        self._restart_at = restart_at
         self._free = workers
         self._workers = workers
         self._queue: deque[Future[bool]] = deque()
-        self._life = 0
-
-    @property
-    def queue(self) -> int:
-        """How many requests wait for a worker."""
-        return len(self._queue)
+        self._at_work: set[Future[bool]] = set()
 
     async def __call__(self) -> None:
         loop = get_running_loop()
         now = loop.time()
         self.sent.append(now)
-        if now < self._down_until:
-            raise DependencyError
+        if now >= self._restart_at:
+            self._restart_at = inf
+            self._begin_again()
         answer: Future[bool] = loop.create_future()
         self._queue.append(answer)
         if self._free:
             self._begin(loop)
         elif len(self._queue) > self._crash_above:
-            self._crash(now)
+            self.crashes.append(now)
+            self._begin_again()
         try:
             served = await answer
         except CancelledError:
@@ -85,25 +81,29 @@ class FifoServer:
     def _begin(self, loop: Any) -> None:
         self._free -= 1
         answer = self._queue.popleft()
-        loop.call_later(self._seconds(self, loop.time()), self._end, loop, answer, self._life)
+        self._at_work.add(answer)
+        seconds = self._seconds(self, loop.time())
+        loop.call_later(seconds, self._end, loop, answer, self.lives)
 
     def _end(self, loop: Any, answer: Future[bool], life: int) -> None:
-        if life != self._life:
+        if life != self.lives:
             return
         self.worked += 1
         self._free += 1
+        self._at_work.discard(answer)
         if not answer.done():
             answer.set_result(True)
         if self._queue:
             self._begin(loop)
 
-    def _crash(self, now: float) -> None:
-        self.crashes.append(now)
-        self._life += 1
-        self._down_until = now + self._restarts
+    def _begin_again(self) -> None:
+        """Lose all that it holds, and begin a new life."""
+        self.lives += 1
         self.worked = 0
         self._free = self._workers
-        lost, self._queue = self._queue, deque()
+        lost = [*self._at_work, *self._queue]
+        self._queue.clear()
+        self._at_work.clear()
         for answer in lost:
             if not answer.done():
                 answer.set_result(False)

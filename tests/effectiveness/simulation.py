@@ -43,21 +43,24 @@ class Run:
         abandoned: attempts that were ended before they were answered.
         states: the states of the breaker, each with the time when it was first seen.
         peak: the most callers that waited at one time.
+        policy: the policies under test.
+        dependency: what they protect.
     """
 
-    def __init__(self, breaker: CircuitBreaker | None, dependency: Dependency) -> None:
+    def __init__(self, policy: Policy, breaker: CircuitBreaker | None, dependency: Any) -> None:
         self.calls: list[Record] = []
         self.skipped = array("d")
         self.states: list[tuple[float, State]] = [(0.0, State.CLOSED)]
         self.peak = 0
         self.sent = dependency.sent
         self._blocked = 0
+        self.policy = policy
+        self.dependency = dependency
         self._breaker = breaker
-        self._dependency = dependency
 
     @property
     def abandoned(self) -> int:
-        return self._dependency.abandoned
+        return self.dependency.abandoned
 
     @property
     def trips(self) -> int:
@@ -96,7 +99,7 @@ class Run:
         self._blocked += 1
         self.peak = max(self.peak, self._blocked)
         try:
-            await execute(self._dependency)
+            await execute(self.dependency)
         except RejectedError:
             record.outcome = REFUSED
         except CallTimeoutError:
@@ -137,11 +140,27 @@ def simulate(
             nothing (a test shows it), and in a long outage they are nearly all.
         turns: how often the loop turns between an answer and the caller who reads it.
     """
+
+    def serve(random: Random) -> Dependency:
+        return Dependency(behavior, random, turns)
+
+    return simulate_server(make, arrivals, serve, seed=seed, skip_refusals=skip_refusals)
+
+
+def simulate_server(
+    make: Callable[[], Policy],
+    arrivals: Arrivals,
+    serve: Callable[[Random], Any],
+    *,
+    seed: int,
+    skip_refusals: bool = False,
+) -> Run:
+    """Run all calls to their end, as :func:`simulate`, against what ``serve(random)`` returns."""
     chance.seed(seed)
     policy = make()
     policies = policy.policies if isinstance(policy, Pipeline) else (policy,)
     breaker = next((each for each in policies if isinstance(each, CircuitBreaker)), None)
-    this = Run(breaker, Dependency(behavior, Random(f"dependency {seed}"), turns))
+    this = Run(policy, breaker, serve(Random(f"dependency {seed}")))
 
     async def main() -> None:
         times = arrivals(Random(f"traffic {seed}"))

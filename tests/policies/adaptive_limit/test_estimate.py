@@ -146,6 +146,21 @@ def test_more_than_one_loss_in_twenty(lost, shrinks, loss):
     assert (target.limit, target.reason) == ((70, loss) if shrinks else (100, "initial"))
 
 
+def test_what_was_sent_before_it_shrank_says_nothing_new():
+    """The calls that hung in an outage time out long after it, and are no further outage."""
+    target = estimate(100)
+    for _ in range(20):
+        target.lost("timeouts", 100, 30.0, sent=0.0)
+    target.lost("timeouts", 100, 31.0, sent=1.0)
+    assert target.limit == 70
+    for number in range(100):
+        target.lost("timeouts", 69, 31.0 + number / 4, sent=1.0 + number / 4)
+    assert target.limit == 70
+    for number in range(20):
+        target.lost("timeouts", 69, 61.0 + number / 4, sent=31.0 + number / 4)
+    assert target.limit == 49
+
+
 def test_the_reason_is_the_loss_there_was_most_of():
     """Of both kinds in a window."""
     for timeouts, throttled, reason in [(6, 4, "timeouts"), (4, 6, "throttled")]:
@@ -290,23 +305,26 @@ class Model:
     def __init__(self, initial, minimum, maximum):
         self.bounds = minimum, maximum
         self.exact = self.began_with = float(initial)
-        self.learning, self.long = True, None
+        self.learning, self.long, self.shrank = True, None, -inf
         self.events, self.start, self.inside = [], None, 0
 
     @property
     def limit(self):
         return int(self.exact)
 
-    def add(self, kind, value, in_flight, now):
+    def add(self, kind, value, in_flight, now, sent):
+        if kind == "loss" and sent < self.shrank:
+            self.inside = max(self.inside, in_flight)
+            return
         if self.start is None or now - self.start > 10:
-            self.end()
+            self.end(now)
             self.start, self.inside = now, in_flight
         self.events.append((kind, value, in_flight))
         reached = self.peak() >= int(self.began_with)
         if kind == "answer" and self.learning and reached:
             self.set(min(self.exact + 1, 2 * int(self.began_with)))
         if now - self.start >= 1 and self.enough():
-            self.end()
+            self.end(now)
             self.start, self.inside = now, in_flight
 
     def peak(self):
@@ -315,20 +333,20 @@ class Model:
     def enough(self):
         return sum(kind in ("answer", "loss") for kind, _, _ in self.events) >= min(10, self.limit)
 
-    def end(self):
+    def end(self, now):
         events, self.events = self.events, []
         if events:
             self.events = events
             if self.enough():
-                self.conclude(events)
+                self.conclude(events, now)
             self.events = []
         self.began_with = self.exact
 
-    def conclude(self, events):
+    def conclude(self, events, now):
         latencies = [value for kind, value, _ in events if kind == "answer"]
         lost = sum(kind == "loss" for kind, _, _ in events)
         if lost > 0.05 * len(events):
-            self.learning = False
+            self.learning, self.shrank = False, now
             self.set(self.exact * 0.7)
         elif latencies:
             short = sum(latencies) / len(latencies)
@@ -352,6 +370,7 @@ SAMPLES = st.lists(
         # Fractions of two are exact, so the model may add them up in another order.
         st.sampled_from([0.0, 0.125, 0.25, 1.0, 8.0]),
         st.sampled_from([0.25, 0.5, 1.0]),
+        st.sampled_from([0.0, 0.0, 0.5, 5.0]),
         st.sampled_from([0.0, 0.0, 0.0625, 0.125, 0.5, 1.0, 4.0, 12.0]),
     ),
     max_size=300,
@@ -364,17 +383,17 @@ def test_it_does_what_the_rules_say(samples, initial, minimum, maximum):
     minimum, maximum = min(minimum, initial), max(maximum, initial)
     target, model = Estimate(initial, minimum, maximum), Model(initial, minimum, maximum)
     now = 0.0
-    for kind, latency, share, gap in samples:
+    for kind, latency, share, age, gap in samples:
         now += gap
         in_flight = max(1, int(share * target.limit))
         before = target.limit
         if kind == "answer":
             moved = target.answered(latency, in_flight, now)
         elif kind == "loss":
-            moved = target.lost("timeouts", in_flight, now)
+            moved = target.lost("timeouts", in_flight, now, sent=now - age)
         else:
             moved = target.failed(in_flight, now)
-        model.add(kind, latency, in_flight, now)
+        model.add(kind, latency, in_flight, now, now - age)
         assert target._exact == pytest.approx(model.exact)
         if abs(model.exact - round(model.exact)) > 1e-6:
             assert target.limit == model.limit

@@ -198,15 +198,15 @@ class AdaptiveLimit(SlotPolicy):
                 slots.release()
         if opened is not None:
             if verdict.kind is Kind.SUCCESS:
-                opened.on_settle(partial(self._settle_body, slots, call.loop))
+                opened.on_settle(partial(self._settle_body, slots, granted, call.loop))
             opened.on_release(slots.release)
         if slots.limit != before:
             self._tell_change(before, call.loop)
 
-    def _settle_body(self, slots: Slots, loop: Loop, verdict: Verdict) -> None:
+    def _settle_body(self, slots: Slots, granted: float, loop: Loop, verdict: Verdict) -> None:
         if verdict.timed_out and slots is self._slots:
-            before = slots.limit
-            if self._estimate.lost("timeouts", slots.in_flight, loop.time(), counted=True):
+            before, in_flight, now = slots.limit, slots.in_flight, loop.time()
+            if self._estimate.lost("timeouts", in_flight, now, sent=granted, counted=True):
                 slots.limit = self._estimate.limit
                 self._tell_change(before, loop)
 
@@ -220,12 +220,12 @@ class AdaptiveLimit(SlotPolicy):
         estimate, in_flight, now = self._estimate, slots.in_flight, call.now()
         kind = verdict.kind
         if verdict.throttled or (kind is Kind.FAILURE and status_of(outcome) == _UNAVAILABLE):
-            moved = estimate.lost("throttled", in_flight, now)
+            moved = estimate.lost("throttled", in_flight, now, sent=granted)
         elif kind is Kind.SUCCESS:
             moved = estimate.answered(now - granted, in_flight, now)
         elif kind is Kind.FAILURE:
             if verdict.timed_out:
-                moved = estimate.lost("timeouts", in_flight, now)
+                moved = estimate.lost("timeouts", in_flight, now, sent=granted)
             else:
                 moved = estimate.failed(in_flight, now)
         else:

@@ -2,7 +2,9 @@
 
 1. A *window* lasts for at least 1 s, and until min(10, limit) attempts were answered or lost. One
    that has too few of them after 10 s changes nothing, and the next one begins.
-2. More than 5 % of its attempts *lost* (timed out, or throttled by the dependency): × 0.7.
+2. More than 5 % of its attempts *lost* (timed out, or throttled by the dependency): × 0.7. An
+   attempt that is lost, and that was sent before the limit last shrank so, says nothing new: after
+   an outage those that hung in it would go on to shrink the limit, for as long as they may hang.
 3. Else, if at least half of the limit was in flight at some moment: with the mean latency of the
    window (*short*), the usual one (*long*) and the gradient g = 2 · long / short, clamped to
    .5 … 1, a fifth of the way towards g · limit + max(4, √limit). Up to twice the usual latency is
@@ -18,7 +20,7 @@ After Netflix' concurrency-limits (``Gradient2Limit``); less by a factor after l
 
 from __future__ import annotations
 
-from math import isnan, nan, sqrt
+from math import inf, isnan, nan, sqrt
 from typing import Final, Literal, TypeAlias
 
 Loss: TypeAlias = Literal["timeouts", "throttled"]
@@ -60,6 +62,7 @@ class Estimate:
         "_latency",
         "_lost",
         "_peak",
+        "_shrank",
         "_start",
         "_throttled",
         "learning",
@@ -90,6 +93,8 @@ class Estimate:
         self.long = nan
         self.short = nan
         self._exact = float(initial)
+        # When it last shrank because of loss.
+        self._shrank = -inf
         self._begin(0, nan)
 
     # Each of these says whether the limit has moved. `in_flight` counts the call itself.
@@ -114,11 +119,23 @@ class Estimate:
         self._attempts += 1
         return self._look(in_flight, now) or moved
 
-    def lost(self, loss: Loss, in_flight: int, now: float, *, counted: bool = False) -> bool:
+    def lost(
+        self,
+        loss: Loss,
+        in_flight: int,
+        now: float,
+        *,
+        sent: float = inf,
+        counted: bool = False,
+    ) -> bool:
         """Count an attempt that timed out or was throttled.
 
-        ``counted`` says that it was counted as answered before: its response has broken off.
+        ``sent`` is when it was sent. ``counted`` says that it was counted as answered before: its
+        response has broken off.
         """
+        if sent < self._shrank:
+            self.saw(in_flight)
+            return False
         moved = not now - self._start <= _LONGEST and self._expire(in_flight, now)
         self._attempts += not counted
         self._lost += 1
@@ -132,6 +149,7 @@ class Estimate:
     def restart(self, now: float) -> None:
         """Go by another clock from now on: keep the limit, and begin a new window."""
         self._begin(0, nan)
+        self._shrank = -inf
         if not isnan(self.moved):
             self.moved = now
 
@@ -161,6 +179,7 @@ class Estimate:
         if self._lost > _TOLERATED_LOSS * max(self._attempts, self._lost):
             self.learning = False
             exact *= _AFTER_LOSS
+            self._shrank = now
             reason = "throttled" if 2 * self._throttled > self._lost else "timeouts"
         elif self._answers:
             gradient = self._learn(self._latency / self._answers)
