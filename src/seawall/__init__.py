@@ -14,10 +14,12 @@ from seawall.core.errors import (
     UsageError,
 )
 from seawall.core.listeners import Subscription, subscribe
+from seawall.core.observe import tell
 from seawall.core.pipeline import Pipeline
 from seawall.core.policy import Policy
 from seawall.core.stream import Stream
 from seawall.core.verdict import Classifier, Kind, Outcome, Verdict
+from seawall.core.waiting import Waiter
 from seawall.policies.adaptive_limit import AdaptiveLimit
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import (
@@ -86,9 +88,11 @@ __all__ = [
     "TripRule",
     "UsageError",
     "Verdict",
+    "Waiter",
     "constant",
     "deadline",
     "exponential",
     "linear",
     "subscribe",
+    "tell",
 ]

@@ -24,6 +24,7 @@ from seawall import (
     Timeout,
     constant,
 )
+from tests.pages import names_of
 
 
 def nothing(policy: Any) -> int:
@@ -94,6 +95,15 @@ def shedder() -> LoadShedder:
     return policy
 
 
+# The policy of one's own that the documentation shows.
+(Coalesce,) = names_of("write-your-own-policy.md", "Coalesce")
+
+
+def in_coalesce(policy: Any) -> int:
+    now = policy.snapshot()
+    return now.asking + now.waiting
+
+
 class Announce(Policy):
     """A policy of a user's own."""
 
@@ -156,6 +166,7 @@ PARTS = [
     eager := Case("eager_hedge", lambda: Hedge(0.005, budget=None), in_hedge, side_by_side=True),
     Case("last_good", lambda: LastGood(3600.0, key=lambda: "key")),
     own := Case("own", Announce),
+    Case("coalesce", lambda: Coalesce(key=lambda: "key"), in_coalesce),
 ]
 patient = Case("patient", lambda: Timeout(30.0), in_timeout)
 

@@ -22,7 +22,14 @@ def is_heard(policy: Policy) -> bool:
 
 
 def tell(policy: Policy, call: Call[Any], event: type[Event], /, **details: Any) -> None:
-    """Tell those who listen to a policy what it does to a call; make no event if nobody does."""
+    """Tell those who listen to a policy what it does to a call; make no event if nobody does.
+
+    Args:
+        policy: the policy that tells.
+        call: the call that it is about; the event's common fields come from both.
+        event: the type of the event.
+        details: the fields that the event has of its own.
+    """
     if SUBSCRIPTIONS and is_heard(policy):
         happened = event(
             time=call.now(),
