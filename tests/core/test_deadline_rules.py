@@ -280,8 +280,9 @@ OUTSIDE = {
 }
 
 
+@pytest.mark.parametrize("blocked", [5, 30])
 @pytest.mark.parametrize("outside", OUTSIDE)
-async def test_a_turn_that_comes_too_late_is_a_refusal(outside):
+async def test_a_turn_that_comes_too_late_is_a_refusal(outside, blocked):
     """It never reached the dependency, so it is not retried in vain, and may be answered for."""
     outer, expected = OUTSIDE[outside]
     policy, held = Bulkhead(1, queue=9), Held()
@@ -297,7 +298,7 @@ async def test_a_turn_that_comes_too_late_is_a_refusal(outside):
     async def blocks():
         await held()
         # Where the slot is given back at once, no timer has a turn in between.
-        block_the_loop(30)
+        block_the_loop(blocked)
 
     async with anyio.create_task_group() as tasks:
         for function in (lambda: policy.execute(blocks), late):

@@ -188,6 +188,25 @@ async def test_a_partial_counts_as_what_it_calls(down):
     assert not await found(policy, partial(echo, 1, 2, a=1), 3, b=2)
 
 
+async def test_a_partial_in_a_partial_is_looked_through(down):
+    """One that Python does not merge with the partial around it counts the same."""
+    inner = partial(echo, 1)
+    inner.note = "with an attribute of its own"
+    policy = LastGood(60)
+    await policy.execute(partial(inner, 2))
+    down()
+    assert await policy.execute(partial(echo, 1), 2) == ((1, 2), {})
+
+
+async def test_a_lambda_with_arguments_may_be_one_that_stays(down):
+    """It is the same function in each call, as far as anybody can tell."""
+    ask = lambda *args: echo(*args)  # noqa: E731 - that is what is tested
+    policy = LastGood(60)
+    await policy.execute(ask, 1)
+    down()
+    assert await policy.execute(ask, 1) == ((1,), {})
+
+
 async def test_methods_are_told_apart_by_their_object(down):
     """A method that is bound anew for each call is the same; that of another object is not."""
 
@@ -595,6 +614,17 @@ async def test_a_block_needs_a_key():
         attempt.result = 1
 
 
+async def test_a_bad_result_of_a_block_stays():
+    """The body has run, and its result is the attempt's: it is neither kept nor replaced."""
+    policy = LastGood(60)
+    pipeline = Pipeline(policy, classify=Classifier(results=lambda value: value == "bad"))
+    for result in ("good", "bad"):
+        async with pipeline.bind(key=1) as attempt:
+            attempt.result = result
+        assert attempt.result == result
+    assert (policy.served, len(policy)) == (0, 1)
+
+
 async def test_a_block_that_was_refused_cannot_be_skipped():
     """Where no body has run, the refusal is raised, though a value is kept."""
     breaker = CircuitBreaker(1)
@@ -805,6 +835,19 @@ def test_from_one_loop_to_the_next_no_time_passes():
     script.outcomes = ("good",)
     run(main())
     assert refused
+
+
+def test_a_value_that_came_last_on_a_loop_is_new_on_the_next():
+    """What came long after the first call of a loop has no more age on the next one than it had."""
+    policy, script = LastGood(10, mark=lambda value, age: age), Script("good", "good", OSError)
+
+    async def keep_late():
+        await policy.execute(script)
+        await anyio.sleep(500.0)
+        await policy.execute(script)
+
+    run(keep_late())
+    assert run(policy.execute(script), start=3.0) == pytest.approx(0.0)
 
 
 async def test_concurrent_calls_share_no_state():
