@@ -13,6 +13,8 @@ from itertools import product
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from seawall import Bulkhead, Call, Hedge, Pipeline, Policy
 from seawall.core.open_attempt import OpenAttempt
@@ -228,3 +230,85 @@ def test_every_interleaving(ends, reactions):
     assert seen == {1, 2}
     assert longest <= CANCELS[-2]
     loop.close()
+
+
+class Steps(trio.abc.Instrument):
+    """Lets attempts go, and cancels the caller, before given steps of trio's tasks."""
+
+    def __init__(self, track: Track, gates: Any, cancel: int | None) -> None:
+        self.track = track
+        self.gates = gates
+        self.cancel = cancel
+        self.scope = trio.CancelScope()
+        self.step = 0
+        self.running = False
+
+    def before_task_step(self, task: Any) -> None:
+        if not self.running:
+            return
+        for gate, at in zip(self.track.gates, self.gates, strict=True):
+            if at == self.step:
+                gate.set()
+        if self.cancel == self.step:
+            self.scope.cancel()
+        self.step += 1
+
+
+async def race_on_trio(track: Track, gates: Any, cancel: int | None) -> int:
+    """Run one race, and check it; return before how many steps something could happen."""
+    bulkhead, hedge = Bulkhead(2), Hedge(0, budget=None)
+    policy = Pipeline(hedge, bulkhead, Opens(track))
+    call: Call[Any] = Call()
+    call.begin(track)
+    steps = Steps(track, gates, cancel)
+    result = "CancelledError"
+    for gate, at in zip(track.gates, gates, strict=True):
+        if at == -1:
+            gate.set()
+    trio.lowlevel.add_instrument(steps)
+    async with trio.open_nursery() as nursery:
+
+        async def late() -> None:
+            for gate in track.gates:
+                await trio.sleep(1)
+                gate.set()
+            await trio.sleep_forever()
+
+        nursery.start_soon(late)
+        await trio.sleep(0.5)
+        steps.running = True
+        try:
+            with steps.scope:
+                result = str(await policy.conduct(call))
+        except BaseException as error:
+            result = outcome_of(error)
+        steps.running = False
+        # At the very moment when the call returned or raised.
+        left = (track.inside, len(hedge.running), len(nursery.child_tasks) - 1)
+        nursery.cancel_scope.cancel()
+    trio.lowlevel.remove_instrument(steps)
+    assert left == (0, 0, 0)
+    if steps.scope.cancelled_caught:
+        assert not any(what == "interrupts" for _, what in track.log)
+    else:
+        # Both attempts are in the scope that was cancelled, and either may have swallowed that.
+        swallowed = {str(number) for number, what in track.log if what == "refuses"}
+        cancelled = steps.scope.cancel_called
+        assert result in track.outcomes(cancelled=False) | (swallowed if cancelled else set())
+    check_open(track, call, bulkhead, returned=result.isdigit())
+    return steps.step
+
+
+@pytest.mark.parametrize("ends, reactions", ends_and_reactions())
+def test_every_interleaving_on_trio(ends, reactions):
+    """The same is true of its nursery and its scopes."""
+    longest = 0
+
+    async def main() -> None:
+        nonlocal longest
+        for first, second, cancel in product(GATES, GATES, CANCELS):
+            track = Track(ends, reactions, trio.Event, lambda: trio.sleep(0))
+            longest = max(longest, await race_on_trio(track, (first, second), cancel))
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert longest <= CANCELS[-2]

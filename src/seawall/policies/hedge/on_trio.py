@@ -43,13 +43,18 @@ class RaceOnTrio(Race[T]):
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._watch, group)
                     await self._run_first()
-            except BaseException:
-                # Cancelled from outside: no outcome is asked for, and nobody else knows of these.
-                for runner in self.hedges:
-                    if runner.call.open is not None:
-                        runner.call.open.end(runner.last_word)
-                self.forget()
-                raise
+            except BaseException as error:
+                # Cancelled from outside: no answer is asked for any more.
+                interruption = self.interruption
+                try:
+                    if not isinstance(error, GeneratorExit):
+                        await self.drop_all_but(None)
+                    if interruption is not None:
+                        raise interruption from None
+                    raise
+                finally:
+                    self.forget()
+                    del interruption
         return await self.conclude()
 
     async def _run_first(self) -> None:

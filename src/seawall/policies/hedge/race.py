@@ -246,22 +246,15 @@ class Race(ABC, Generic[T]):
     async def conclude(self) -> T:
         """Return or raise the outcome, when all attempts have ended."""
         first = cast("Runner[T]", self.first)
-        call = self.call
-        call.attempt += sum(runner.tries for runner in self.hedges)
-        first_open, call.open = call.open, None
+        self.call.attempt += sum(runner.tries for runner in self.hedges)
         chosen = None if self.interruption is not None else self.winner or self._least_bad(first)
         error: BaseException | None = None
         context: BaseException | None = None
-        left_open = [(first_open, first), *[(hedge.call.open, hedge) for hedge in self.hedges]]
-        if chosen is first:
-            call.open = first_open
-        elif chosen is not None:
-            call.adopt(chosen.call)
         try:
-            self.hedge.end(self.hedges, self.winner)
-            for opened, runner in left_open:
-                if opened is not None and runner is not chosen:
-                    await opened.discard(runner.last_word)
+            try:
+                self.hedge.end(self.hedges, self.winner)
+            finally:
+                await self.drop_all_but(chosen)
             if self.hedges and chosen is not None and chosen is not self.winner:
                 self._record()
             error = self.interruption if chosen is None else chosen.error
@@ -273,12 +266,29 @@ class Race(ABC, Generic[T]):
             if error is not None:
                 # Raised out here, it would take on what the caller is handling.
                 object.__setattr__(error, "__context__", context)
-            for opened, runner in left_open:
-                if opened is not None and runner is not chosen:
-                    opened.end(runner.last_word)
             self.forget()
             # On the traceback of what is raised is this frame.
-            del first, chosen, left_open, error, context
+            del first, chosen, error, context
+
+    async def drop_all_but(self, chosen: Runner[T] | None) -> None:
+        """Close what the attempts left open, but leave open for the caller what the chosen did."""
+        call = self.call
+        left_open = [
+            (runner.call.open, runner.last_word)
+            for runner in (self.first, *self.hedges)
+            if runner is not None and runner is not chosen and runner.call.open is not None
+        ]
+        if chosen is None:
+            call.open = None
+        elif chosen is not self.first:
+            call.adopt(chosen.call)
+        try:
+            for opened, verdict in left_open:
+                await opened.discard(verdict)
+        finally:
+            # Whatever happens while one of them is closed.
+            for opened, verdict in left_open:
+                opened.end(verdict)
 
     def _least_bad(self, first: Runner[T]) -> Runner[T]:
         """Return the outcome where no attempt won: the first that reached the dependency."""
