@@ -9,6 +9,7 @@ from seawall.core.errors import (
     CircuitOpenError,
     DeadlineError,
     LoadShedError,
+    RateLimitedError,
     RejectedError,
     SeawallError,
     UsageError,
@@ -41,6 +42,7 @@ from seawall.policies.hedge import Hedge, Percentile
 from seawall.policies.keyed import Keyed
 from seawall.policies.last_good import LastGood
 from seawall.policies.load_shedder import LoadShedder
+from seawall.policies.rate_limiter import RateLimiter
 from seawall.policies.retry import Retry, RetryBudget, constant, exponential, linear
 from seawall.policies.timeout import Timeout
 
@@ -75,6 +77,8 @@ __all__ = [
     "Pipeline",
     "Policy",
     "Proceed",
+    "RateLimitedError",
+    "RateLimiter",
     "RejectedError",
     "Retry",
     "RetryBudget",

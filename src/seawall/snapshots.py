@@ -9,6 +9,7 @@ from seawall.policies.hedge import HedgeSnapshot
 from seawall.policies.keyed import KeyedSnapshot
 from seawall.policies.last_good import LastGoodSnapshot
 from seawall.policies.load_shedder.load_shedder import LoadShedderSnapshot
+from seawall.policies.rate_limiter.snapshot import RateLimiterSnapshot
 from seawall.policies.retry.retry import RetrySnapshot
 from seawall.policies.timeout import TimeoutSnapshot
 
@@ -22,6 +23,7 @@ __all__ = [
     "LastGoodSnapshot",
     "LoadShedderSnapshot",
     "PipelineSnapshot",
+    "RateLimiterSnapshot",
     "RetrySnapshot",
     "Snapshot",
     "TimeoutSnapshot",

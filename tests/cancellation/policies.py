@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from seawall import (
@@ -20,6 +21,7 @@ from seawall import (
     LoadShedder,
     Pipeline,
     Policy,
+    RateLimiter,
     Retry,
     Timeout,
     constant,
@@ -43,6 +45,8 @@ class Case:
         prepare: brings a new one into the state that is tested; two seconds pass afterwards.
         side_by_side: whether attempts run side by side. When a call is closed nothing can be
             awaited, so those that have a task of their own end a little later.
+        interval: seconds at most from one attempt to the next that waits, where that does not go
+            by what others hold.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Case:
     held: Callable[[Any], int] = nothing
     prepare: Callable[[Any], object] | None = None
     side_by_side: bool = False
+    interval: float = 0.0
 
     def __str__(self) -> str:
         return self.name
@@ -58,6 +63,15 @@ class Case:
 def in_bulkhead(policy: Bulkhead | AdaptiveLimit) -> int:
     # An absolute sum: a slot that is given back twice is as wrong as one that is not.
     return abs(policy.in_flight) + policy.waiting
+
+
+def in_limiter(policy: RateLimiter) -> float:
+    line = policy._line
+    if line is None:
+        return 0
+    # With nobody in it, the line has nothing ahead, no alarm, and nobody who could wait in vain.
+    rest = (line._ahead, line._timer is not None, line._slack != inf)
+    return policy.waiting if policy.waiting else sum(map(abs, rest))
 
 
 def in_breaker(policy: CircuitBreaker | None) -> int:
@@ -130,6 +144,7 @@ def stack(name: str, *parts: Case) -> Case:
         held,
         prepare if needed else None,
         any(part.side_by_side for part in parts),
+        max(part.interval for part in parts),
     )
 
 
@@ -155,6 +170,13 @@ PARTS = [
     ),
     Case("adaptive_limit_default", lambda: AdaptiveLimit(1, maximum=1), in_bulkhead),
     Case("load_shedder", shedder),
+    limiter := Case("limiter", lambda: RateLimiter(2), in_limiter, interval=0.5),
+    Case(
+        "costly_limiter",
+        lambda: RateLimiter(4, burst=4, cost=4, actual=lambda result: 2),
+        in_limiter,
+        interval=1.0,
+    ),
     fallback := Case("fallback", lambda: Fallback(value=Spare("fallback"))),
     keyed := Case(
         "keyed",
@@ -179,6 +201,8 @@ STACKS = [
     fallback_five := stack("fallback_five", fallback, five),
     stack("keyed_five", patient, retry, keyed, bulkhead, timeout),
     hedged := stack("hedged", patient, retry, eager, breaker, bulkhead, timeout),
+    stack("limited_touchy", patient, retry, limiter, touchy, timeout),
+    stack("touchy_limited", patient, retry, touchy, limiter, timeout),
     twice := stack("twice", timeout, timeout, breaker, breaker, hurried, patient),
 ]
 

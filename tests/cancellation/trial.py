@@ -35,6 +35,7 @@ class Trial:
         self.way = way
         self.situation = situation
         self.policy: Policy = case.make()
+        self.works: list[Work] = []
         self.work = self.new_work(*situation.plan)
         self.begun = self.ended = self.closed = False
         self.cancels = self.before = self.after = 0
@@ -47,7 +48,9 @@ class Trial:
         loop.set_exception_handler(lambda _, problem: self.problems.append(problem))
 
     def new_work(self, *plan: str) -> Work:
-        return Work(plan, asyncio.sleep, self.loop.time)
+        work = Work(plan, asyncio.sleep, self.loop.time)
+        self.works.append(work)
+        return work
 
     def call(self) -> Coroutine[Any, Any, Any]:
         """Return the call itself; a test may wrap it."""
@@ -130,7 +133,14 @@ class Trial:
         await second
         if behind.began is not None:
             # It had its turn in the very moment in which there was room for it.
-            assert behind.began <= max(first_ended, self.ended_at)
+            room = self._turn_of(behind) if self.case.interval else max(first_ended, self.ended_at)
+            assert behind.began <= room
+
+    def _turn_of(self, work: Work) -> float:
+        """When the first attempt of this work had to begin at the latest, by those before it."""
+        others = [begin for other in self.works if other is not work for begin in other.begins]
+        before = [begin for begin in others if begin < work.begins[0]]
+        return max(before, default=0.0) + self.case.interval
 
     def check_idle(self) -> None:
         assert self.case.held(self.policy) == 0
@@ -155,7 +165,8 @@ class Trial:
             await asyncio.sleep(1.0)
             now = self.loop.time()
             await self.policy.execute(work)
-        assert work.began == now
+        assert work.began is not None
+        assert now <= work.began <= max(now, self._turn_of(work) if self.case.interval else now)
         await asyncio.sleep(100.0)
 
 

@@ -22,7 +22,7 @@ class Work:
         inside: attempts that have not ended.
         harmed: whether an attempt failed or hung, so that a circuit may refuse.
         swallowed: whether an attempt caught its cancellation and returned.
-        began: when the first attempt began.
+        begins: when each attempt began.
     """
 
     def __init__(
@@ -36,14 +36,18 @@ class Work:
         self.now = now
         self.attempts = self.inside = 0
         self.harmed = self.swallowed = False
-        self.began: float | None = None
+        self.begins: list[float] = []
+
+    @property
+    def began(self) -> float | None:
+        """When the first attempt began."""
+        return self.begins[0] if self.begins else None
 
     async def __call__(self) -> str:
         what = self.plan[min(self.attempts, len(self.plan) - 1)]
         self.attempts += 1
         self.inside += 1
-        if self.began is None:
-            self.began = self.now()
+        self.begins.append(self.now())
         try:
             await self.pause(0)
             await self.pause(0.01)

@@ -22,6 +22,7 @@ from seawall import (
     LoadShedder,
     Pipeline,
     Policy,
+    RateLimiter,
     Retry,
     State,
     Timeout,
@@ -36,6 +37,7 @@ from tests.cancellation.policies import (
     half_open,
     hedged,
     keyed,
+    limiter,
     timeout,
     twice,
 )
@@ -105,6 +107,7 @@ def go_on(trial: Trial, case: Case, way: Way, at_step: int, late: Callable[[], o
 
 @pytest.mark.parametrize("situation", named("answers", "waits"), ids=str)
 @by_each_way([timeout, half_open, bulkhead, adaptive_limit, keyed, eager, five, hedged, twice])
+@by_each_way([timeout, half_open, bulkhead, limiter, keyed, eager, five, hedged, twice])
 def test_a_loop_closed_in_the_middle_of_a_call(case, way, situation):
     """The next loop has all slots and places at once, whenever the calls of the old one end."""
     if way.name in GENERATORS:
@@ -231,11 +234,13 @@ def test_asyncio_then_trio_then_asyncio():
         lambda: Bulkhead(1),
         AdaptiveLimit,
         LoadShedder,
+        lambda: RateLimiter(1e9),
         lambda: Timeout(9.0),
         Retry,
         stack,
     ],
     ids=["breaker", "bulkhead", "adaptive_limit", "load_shedder", "timeout", "retry", "stack"],
+    ids=["breaker", "bulkhead", "limiter", "timeout", "retry", "stack"],
 )
 def test_two_running_loops(make: Callable[[], Policy]):
     """A second loop is refused while the first one runs, by every way in, and may go on after."""

@@ -5,6 +5,7 @@ SeawallError
 │   ├── CircuitOpenError
 │   ├── BulkheadFullError
 │   ├── LoadShedError
+│   ├── RateLimitedError
 │   └── DeadlineError        not enough time was left to begin
 ├── CallTimeoutError         also a TimeoutError
 └── UsageError               also a TypeError
@@ -184,6 +185,12 @@ class LoadShedError(RejectedError):
     """A ``LoadShedder`` refused the call: the dependency refuses or fails too many already."""
 
     _reason: ClassVar[str] = "the dependency is overloaded: the call was refused"
+
+
+class RateLimitedError(RejectedError):
+    """The turn of the call at a rate limiter would come too late; ``retry_after`` says when."""
+
+    _reason: ClassVar[str] = "the rate limit is reached: the call was refused"
 
 
 class DeadlineError(RejectedError):

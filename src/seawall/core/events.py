@@ -103,7 +103,7 @@ class CallRefused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallQueued(Event):
-    """A call waits for a slot.
+    """A call waits for a slot or a turn.
 
     Attributes:
         waiting: calls that wait now, this one included.
@@ -125,6 +125,21 @@ class LimitChanged(Event):
     before: int
     after: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimiterPaused(Event):
+    """The server has throttled an attempt, and all calls of a rate limiter pause, or pause longer.
+
+    Attributes:
+        retry_after: seconds that the server asked for.
+        paused_for: seconds until the pause ends.
+        waiting: calls that wait now.
+    """
+
+    retry_after: float
+    paused_for: float
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
