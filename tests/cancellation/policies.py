@@ -71,7 +71,7 @@ def in_limiter(policy: RateLimiter) -> float:
         return 0
     # With nobody in it, the line has nothing ahead, no alarm, and nobody who could wait in vain.
     rest = (line._ahead, line._timer is not None, line._slack != inf)
-    return policy.waiting if policy.waiting else sum(map(abs, rest))
+    return policy.waiting or sum(map(abs, rest))
 
 
 def in_breaker(policy: CircuitBreaker | None) -> int:

@@ -38,6 +38,7 @@ from seawall import (
     LastGood,
     Pipeline,
     Policy,
+    RateLimiter,
     Retry,
     Subscription,
     Timeout,
@@ -56,6 +57,7 @@ from seawall.events import (
     CircuitOpened,
     Event,
     LimitChanged,
+    RateLimiterPaused,
     RetryNotMade,
     RetryScheduled,
     TimedOut,
@@ -176,12 +178,26 @@ def test_the_module_offers_every_event():
 # Who hears what.
 
 
+class Throttled(Exception):
+    """A 429 that asks for a second."""
+
+    status_code = 429
+
+    def __init__(self):
+        self.response = type("Response", (), {"status_code": 429, "headers": {"retry-after": "1"}})
+
+
+async def throttled():
+    raise Throttled
+
+
 def all_policies():
     """Return a pipeline of all policies that have events of their own."""
     return Pipeline(
         Fallback(value="instead"),
         LastGood(60, key=lambda *args: "key"),
         Retry(2, backoff=1.0, budget=None),
+        RateLimiter(None),
         CircuitBreaker(1, open_for=5.0),
         Bulkhead(1, queue=1),
         Hedge(0.8),
@@ -200,6 +216,9 @@ async def let_everything_happen(pipeline, *listeners):
         await pipeline.execute(fails)  # opened, and refused at the second attempt
         await anyio.sleep(6.0)
         await pipeline.execute(answers)  # half-opened, closed; the limit grew
+        await pipeline.execute(answers)  # half-opened, closed
+        await pipeline.execute(throttled)  # paused
+        await anyio.sleep(1.0)
         async with anyio.create_task_group() as group:
             group.start_soon(pipeline.execute, anyio.sleep, 0.5)
             await turns()
@@ -221,6 +240,7 @@ async def test_everything_that_policies_do_is_heard():
         "Fallback",
         "LastGood",
         "Retry",
+        "RateLimiter",
         "CircuitBreaker",
         "Bulkhead",
         "Hedge",
@@ -230,6 +250,8 @@ async def test_everything_that_policies_do_is_heard():
     assert [event.time for event in heard] == sorted(event.time for event in heard)
     changes = CircuitEvent | LimitChanged
     of_calls = [event for event in heard if not isinstance(event, changes)]
+    of_calls = [event for event in heard if not isinstance(event, CircuitEvent)]
+    of_calls = [event for event in of_calls if not isinstance(event, RateLimiterPaused)]
     assert {event.pipeline for event in of_calls} == {"all"}
     json.dumps([event.as_dict() for event in heard], allow_nan=False)
 
@@ -273,6 +295,7 @@ def test_a_call_that_nobody_hears_does_not_even_ask():
             Timeout(30),
             Retry(),
             Hedge(1),
+            RateLimiter(1e6, burst=5),
             CircuitBreaker(),
             Bulkhead(5),
             Fallback(value=1),
@@ -1004,7 +1027,8 @@ async def test_an_interrupt_in_a_listener_passes_and_leaves_nothing_behind(kind,
         for snapshot in pipeline.snapshot().policies
     ]
     assert [item for item in held if item[1:] != (0, 0)] == []
-    # It works as before.
+    # It works as before, once a pause is over.
+    await anyio.sleep(1.0)
     pipeline.find(CircuitBreaker).reset()
     heard.clear()
     with pipeline.subscribe(heard):

@@ -18,6 +18,7 @@ ERRORS = {
     "CircuitOpenError",
     "DeadlineError",
     "LoadShedError",
+    "RateLimitedError",
     "RejectedError",
     "SeawallError",
     "UsageError",
@@ -33,6 +34,7 @@ POLICIES = {
     "LoadShedder",
     "Pipeline",
     "Policy",
+    "RateLimiter",
     "Retry",
     "Timeout",
 }

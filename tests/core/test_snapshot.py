@@ -29,6 +29,8 @@ from seawall import (
     Percentile,
     Pipeline,
     Policy,
+    RateLimitedError,
+    RateLimiter,
     Retry,
     RetryBudget,
     State,
@@ -43,6 +45,7 @@ from seawall.policies.hedge import HedgeSnapshot
 from seawall.policies.keyed import KeyedSnapshot
 from seawall.policies.last_good import LastGoodSnapshot
 from seawall.policies.load_shedder.load_shedder import LoadShedderSnapshot
+from seawall.policies.rate_limiter.snapshot import RateLimiterSnapshot
 from seawall.policies.retry.retry import RetrySnapshot
 from seawall.policies.timeout import TimeoutSnapshot
 from tests.doubles import Held, Script, turns, virtual
@@ -75,6 +78,7 @@ POLICIES = {
     AdaptiveLimitSnapshot: AdaptiveLimit,
     LoadShedderSnapshot: lambda: LoadShedder(max_reject=1e-9),
     BulkheadSnapshot: lambda: Bulkhead(2, queue=inf),
+    RateLimiterSnapshot: lambda: RateLimiter(None, burst=5),
     RetrySnapshot: lambda: Retry(2, backoff=0.0),
     TimeoutSnapshot: lambda: Timeout(5.0),
     FallbackSnapshot: lambda: Fallback(value=1),
@@ -252,6 +256,41 @@ async def test_what_a_bulkhead_shows():
     now = bulkhead.snapshot()
     assert (now.in_flight, now.waiting, now.rejected) == (0, 0, 1)
     assert Bulkhead(1, queue=inf).snapshot().as_dict()["queue"] is None
+
+
+async def test_what_a_rate_limiter_shows():
+    """What may be taken now, who waits, how long the pause lasts, and what it has refused."""
+    limiter = RateLimiter(2, per=4.0, burst=3, max_wait=4.5)
+
+    class Throttled(Exception):
+        status_code = 429
+
+        class response:  # noqa: N801 - as clients have it
+            status_code = 429
+            headers = {"retry-after": "3"}  # noqa: RUF012
+
+    start = limiter.snapshot()
+    assert (start.rate, start.per, start.burst, start.available) == (2, 4.0, 3, 3)
+    for _ in range(3):
+        await limiter.execute(answers)
+    await anyio.sleep(1)
+    assert limiter.snapshot().available == pytest.approx(0.5)
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(limiter.execute, answers)
+        await turns()
+        with pytest.raises(RateLimitedError):
+            await limiter.execute(answers)
+        assert (limiter.snapshot().waiting, limiter.snapshot().rejected) == (2, 1)
+    await anyio.sleep(2)
+    with pytest.raises(Throttled):
+        await limiter.execute(Script(Throttled))
+    await anyio.sleep(1)
+    end = limiter.snapshot()
+    assert (end.waiting, end.rejected, end.throttled) == (0, 1, 1)
+    assert end.paused_for == pytest.approx(2)
+    assert end.available == pytest.approx(0.5)
+    assert RateLimiter(None).snapshot().available == inf
 
 
 async def test_what_a_timeout_shows():

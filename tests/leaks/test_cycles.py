@@ -21,6 +21,7 @@ from seawall import (
     LastGood,
     LoadShedder,
     Pipeline,
+    RateLimiter,
     Retry,
     SeawallError,
     Timeout,
@@ -72,6 +73,9 @@ class Subjects:
             raise ValueError("made up")
 
         self.confused = Pipeline(Retry(2), CircuitBreaker(10**9), classify=confused)
+        self.seldom = RateLimiter(1e-6, max_wait=0)
+        self.paced = Pipeline(Timeout(30), RateLimiter(200, cost=1, actual=lambda result: 1))
+        self.unpaced = RateLimiter(None)
         self.narrow = CircuitBreaker(10**9, failures=OSError)
         self.adaptive = Pipeline(AdaptiveLimit(2, max_wait=0.001), Timeout(0.01))
         self.shedder = LoadShedder()
@@ -163,6 +167,30 @@ class Subjects:
             await self.short_wait.execute(answer)
         finally:
             await holder
+
+    async def rate_limited(self):
+        await self.seldom.execute(answer)
+
+    async def waited_for_its_turn(self):
+        await self.paced.execute(fail)
+
+    async def cancelled_in_line(self):
+        await self.paced.execute(answer)
+        task = asyncio.create_task(self.paced.execute(answer))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    async def throttled(self):
+        async def refuses():
+            error = ValueError("made up")
+            error.status_code = 429
+            try:
+                raise error
+            finally:
+                del error
+
+        await self.unpaced.execute(refuses)
 
     async def a_group(self):
         async def fails():

@@ -20,6 +20,8 @@ from seawall import (
     Fallback,
     Keyed,
     Pipeline,
+    RateLimitedError,
+    RateLimiter,
     Retry,
     RetryBudget,
     Timeout,
@@ -35,6 +37,7 @@ from seawall.events import (
     CircuitIsolated,
     CircuitOpened,
     FallbackUsed,
+    RateLimiterPaused,
     RetryNotMade,
     RetryScheduled,
     TimedOut,
@@ -565,6 +568,87 @@ async def test_a_wait_that_was_too_long_is_a_refusal(heard):
     assert heard.the(CallRefused).time == began + 2.0
     outcomes = [event.outcome for event in heard.of(CallFinished)]
     assert outcomes == ["rejected", "cancelled", "returned"]
+
+
+# The rate limiter.
+
+
+class Throttled(Exception):
+    """A 429 that says for how long."""
+
+    status_code = 429
+
+    def __init__(self, retry_after):
+        headers = {"retry-after": str(retry_after)}
+        self.response = type("Response", (), {"status_code": 429, "headers": headers})()
+
+
+async def test_who_waits_for_a_turn_and_who_is_refused(heard):
+    """A call that waits tells how many do; one whose turn would come too late is refused."""
+    limiter = RateLimiter(1, max_wait=2.5)
+    pipeline = Pipeline(limiter, name="p")
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(pipeline.execute, answers)
+            await turns(2)
+        with pytest.raises(RateLimitedError):
+            await pipeline.bind(key="k").execute(answers)
+    assert [event.waiting for event in heard.of(CallQueued)] == [1, 2]
+    refused = heard.the(CallRefused)
+    assert (refused.error, refused.retry_after) == ("RateLimitedError", pytest.approx(3))
+    assert (refused.policy, refused.pipeline, refused.key) == ("RateLimiter", "p", "k")
+
+
+async def test_a_pause_is_told_when_it_begins_or_grows(heard):
+    """With what the server asked for, and how long all of that key now wait."""
+    keyed = Keyed(lambda key: RateLimiter(None, max_pause=9), key=lambda *_: "k")
+
+    async def throttled(retry_after):
+        # All are in flight when the first one is refused.
+        await anyio.sleep(1)
+        raise Throttled(retry_after)
+
+    async def call(retry_after):
+        with pytest.raises(Throttled):
+            await keyed.execute(throttled, retry_after)
+
+    async with anyio.create_task_group() as group:
+        for retry_after in (5, 5, 2, 20):
+            group.start_soon(call, retry_after)
+    pauses = heard.of(RateLimiterPaused)
+    assert {(each.retry_after, each.paused_for) for each in pauses} >= {(20, 9)}
+    assert all(each.paused_for == min(each.retry_after, 9) for each in pauses)
+    lengths = [each.paused_for for each in pauses]
+    assert lengths == sorted(set(lengths))
+    assert {(each.key, each.attempt, each.time) for each in pauses} == {
+        ("k", 0, anyio.current_time())
+    }
+
+
+async def test_a_call_refused_while_it_waits_for_its_turn_is_told(heard):
+    """The refusal is told in the moment when it is known, after the pause that it comes from."""
+    limiter = RateLimiter(1, max_wait=3)
+
+    async def throttled():
+        await anyio.sleep(0.5)
+        raise Throttled(9)
+
+    async def late():
+        with pytest.raises(RateLimitedError):
+            await limiter.execute(answers)
+
+    async def first():
+        with pytest.raises(Throttled):
+            await limiter.execute(throttled)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(first)
+        await turns(2)
+        group.start_soon(late)
+    kinds = [type(event) for event in told(heard)]
+    assert kinds == [CallQueued, RateLimiterPaused, CallRefused]
+    assert heard.the(RateLimiterPaused).waiting == 1
+    assert heard.the(CallRefused).retry_after == pytest.approx(9)
 
 
 async def test_a_slot_that_a_listener_gives_back_is_given_to_the_one_that_waits():

@@ -30,6 +30,8 @@ from seawall import (
     Pipeline,
     Policy,
     Proceed,
+    RateLimitedError,
+    RateLimiter,
     Retry,
     RetryBudget,
     State,
@@ -62,6 +64,10 @@ def key_of(url: str, *, size: int = 1) -> str:
     return url * size
 
 
+def cost_of(url: str, *, size: int = 1) -> float:
+    return len(url) * size
+
+
 budget = RetryBudget(0.2, capacity=20, floor=0.1)
 pipeline = Pipeline(
     Timeout(30, name="total"),
@@ -80,6 +86,9 @@ pipeline = Pipeline(
         failures=OSError,
         ignore=(KeyError,),
     ),
+    RateLimiter(None),
+    RateLimiter(90_000, 60, burst=9_000, cost=cost_of, actual=len, max_wait=5, max_pause=30),
+    RateLimiter(0.5, burst=1.5, cost=0.25, actual=lambda result: result.size),
     Bulkhead(10, queue=5, max_wait=1.5),
     AdaptiveLimit(10, minimum=2, maximum=50, max_wait=None),
     LoadShedder(1.5, window=30.0, max_reject=0.5),
@@ -165,6 +174,11 @@ async def ways_in() -> None:
     assert_type(pipeline.explain(key="k", requests_per_second=50), Explanation)
     assert_type(Timeout(5).lint(latency=0.2, clients=3, keys=["a", "b"]), tuple[Finding, ...])
     assert_type(seawall.deadline(), float | None)
+
+
+def limited(error: RateLimitedError) -> float | None:
+    assert_type(pipeline.find(RateLimiter).snapshot().available, float)
+    return error.retry_after
 
 
 def refused(error: CircuitOpenError) -> tuple[float | None, str | None, int]:

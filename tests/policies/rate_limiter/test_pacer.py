@@ -210,8 +210,7 @@ def test_two_take_and_both_give_back():
 
 
 def test_the_levels_that_are_kept_are_few():
-    """A load that rises for long keeps 64 levels at most; too little may be given back, not too
-    much."""
+    """A load that rises for long keeps 64 levels; what is given back is less then, never more."""
     exact, bounded = [], Lows()
     for number in range(1, 1001):
         bounded.note(number, float(number))
@@ -435,7 +434,7 @@ def check_windows(flights, rate, burst, every=1):
     st.floats(5, 20),
 )
 def test_costs_that_turn_out_otherwise(calls, rate, burst):
-    """With costs of 0.2 to 5 times the estimate, any window gets rate + burst + what was unknown."""
+    """With costs of 0.2 to 5 times the estimate, a window gets rate + burst + what was unknown."""
     arrivals, now = [], 0.0
     for gap, duration, cost, factor in calls:
         now += gap

@@ -204,9 +204,10 @@ class RateLimiter(Policy):
         now = line.loop.time()
         later = self._pacer.pause(now, min(verdict.retry_after, self.max_pause))
         if later > 0:
-            if is_heard(self):
+            try:
                 self._tell_pause(line, now, verdict.retry_after)
-            line.move_back(later)
+            finally:
+                line.move_back(later)
 
     def _settle(self, line: Line, number: int, cost: float, actual: float) -> None:
         if actual < cost:
@@ -241,6 +242,8 @@ class RateLimiter(Policy):
         tell(self, call, CallQueued, waiting=len(line.queue))
 
     def _tell_pause(self, line: Line, now: float, retry_after: float) -> None:
+        if not is_heard(self):
+            return
         happened = RateLimiterPaused(
             time=now,
             policy=type(self).__name__,

@@ -35,9 +35,7 @@ class Line:
 
     __slots__ = ("_ahead", "_alarm", "_pacer", "_refuse", "_slack", "_timer", "loop", "queue")
 
-    def __init__(
-        self, pacer: Pacer, loop: Loop, refuse: Callable[..., BaseException]
-    ) -> None:
+    def __init__(self, pacer: Pacer, loop: Loop, refuse: Callable[..., BaseException]) -> None:
         self.loop = loop
         self.queue: OrderedDict[Turn, None] = OrderedDict()
         self._pacer = pacer
