@@ -12,6 +12,7 @@ The errors are both seawall's and httpx's, so that code around a client catches 
     │   ├── CircuitOpenError
     │   ├── BulkheadFullError
     │   ├── LoadShedError
+    │   ├── RateLimitedError
     │   └── DeadlineError        also httpx.TimeoutException
     └── CallTimeoutError         also httpx.TimeoutException and TimeoutError
 """
@@ -47,6 +48,7 @@ __all__ = [
     "ClientOptions",
     "DeadlineError",
     "LoadShedError",
+    "RateLimitedError",
     "RejectedError",
     "ResilientTransport",
     "origin",
@@ -75,6 +77,10 @@ class LoadShedError(errors.LoadShedError, RejectedError):
     """The request's origin refuses or fails too many requests already."""
 
 
+class RateLimitedError(errors.RateLimitedError, RejectedError):
+    """The turn of the request at its origin's rate limiter would come too late."""
+
+
 class DeadlineError(errors.DeadlineError, RejectedError, httpx.TimeoutException):
     """Not enough time was left to begin the request."""
 
@@ -95,6 +101,7 @@ class ResilientTransport(Resilience, httpx.AsyncBaseTransport):
             errors.CircuitOpenError: CircuitOpenError,
             errors.BulkheadFullError: BulkheadFullError,
             errors.LoadShedError: LoadShedError,
+            errors.RateLimitedError: RateLimitedError,
             errors.DeadlineError: DeadlineError,
             errors.CallTimeoutError: CallTimeoutError,
         },

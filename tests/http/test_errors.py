@@ -128,6 +128,7 @@ async def test_a_full_bulkhead_and_a_passed_deadline_are_errors_of_the_client(
         "CircuitOpenError",
         "BulkheadFullError",
         "LoadShedError",
+        "RateLimitedError",
         "DeadlineError",
         "CallTimeoutError",
     ],

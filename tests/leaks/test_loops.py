@@ -106,8 +106,9 @@ def go_on(trial: Trial, case: Case, way: Way, at_step: int, late: Callable[[], o
 
 
 @pytest.mark.parametrize("situation", named("answers", "waits"), ids=str)
-@by_each_way([timeout, half_open, bulkhead, adaptive_limit, keyed, eager, five, hedged, twice])
-@by_each_way([timeout, half_open, bulkhead, limiter, keyed, eager, five, hedged, twice])
+@by_each_way(
+    [timeout, half_open, bulkhead, adaptive_limit, limiter, keyed, eager, five, hedged, twice]
+)
 def test_a_loop_closed_in_the_middle_of_a_call(case, way, situation):
     """The next loop has all slots and places at once, whenever the calls of the old one end."""
     if way.name in GENERATORS:
@@ -239,8 +240,16 @@ def test_asyncio_then_trio_then_asyncio():
         Retry,
         stack,
     ],
-    ids=["breaker", "bulkhead", "adaptive_limit", "load_shedder", "timeout", "retry", "stack"],
-    ids=["breaker", "bulkhead", "limiter", "timeout", "retry", "stack"],
+    ids=[
+        "breaker",
+        "bulkhead",
+        "adaptive_limit",
+        "load_shedder",
+        "limiter",
+        "timeout",
+        "retry",
+        "stack",
+    ],
 )
 def test_two_running_loops(make: Callable[[], Policy]):
     """A second loop is refused while the first one runs, by every way in, and may go on after."""

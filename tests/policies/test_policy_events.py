@@ -42,7 +42,7 @@ from seawall.events import (
     RetryScheduled,
     TimedOut,
 )
-from tests.doubles import Held, Script, turns, virtual
+from tests.doubles import Held, Script, believe, turns, virtual
 from tests.listening import Heard
 from tests.virtual_time import run
 
@@ -180,6 +180,8 @@ async def test_a_silent_circuit_says_stalled(heard):
     async with anyio.create_task_group() as group:
         for _ in range(3):
             group.start_soon(breaker.execute, hangs)
+        await turns()
+        believe(breaker._circuit)
         await anyio.sleep(60.0)
         with pytest.raises(CircuitOpenError):
             await breaker.execute(answers)
