@@ -334,6 +334,28 @@ WITH_FACTS = {
         ({"latency": 0.5}, CircuitBreaker(probe_lease=0.5), CircuitBreaker(probe_lease=0.6)),
         ({"latency": 0.5}, CircuitBreaker(probe_lease=0.1), CircuitBreaker()),
     ],
+    "SW109": [
+        (
+            {"requests_per_second": 100},
+            CircuitBreaker(FailureCount(99, 10.0)),
+            CircuitBreaker(FailureCount(100, 10.0)),
+        ),
+        (
+            {"requests_per_second": 1},
+            CircuitBreaker(FailureCount(4, 10.0)),
+            CircuitBreaker(FailureCount(5, 10.0)),
+        ),
+        (
+            {"requests_per_second": 100},
+            CircuitBreaker(FailureRate(0.5) | FailureCount(5, 10.0)),
+            CircuitBreaker(FailureRate(0.5) & FailureCount(5, 10.0)),
+        ),
+        (
+            {"requests_per_second": 100},
+            CircuitBreaker(FailureCount(9, 20.0) & FailureCount(5, 10.0)),
+            CircuitBreaker(FailureCount(5, Calls(10)) & FailureCount(5, 10.0)),
+        ),
+    ],
     "SW204": [
         ({"latency": 0.5}, Timeout(0.5), Timeout(0.6)),
         (

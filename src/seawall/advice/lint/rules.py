@@ -1,4 +1,4 @@
-"""Trip rules that cannot hold."""
+"""Trip rules that cannot hold, and those that hold too soon."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from seawall.advice.finding import Finding
+from seawall.advice.formulas import failure_threshold
 from seawall.policies.circuit import (
     AdaptiveFailureCount,
     Calls,
@@ -50,6 +51,38 @@ def check_rules(onion: Onion, facts: Facts) -> Iterator[Finding]:
                 remedy="Take a number that can be reached, or add | ConsecutiveFailures(8)",
                 policy=breaker,
             )
+
+
+def check_counts(onion: Onion, facts: Facts) -> Iterator[Finding]:
+    """SW109: a number of failures that healthy traffic comes to."""
+    rate = facts.requests_per_second
+    if rate is None:
+        return
+    for _, breaker in onion.each(CircuitBreaker):
+        rule = _too_soon(breaker._circuit.rule, rate)
+        if rule is not None and not isinstance(rule.window, Calls):
+            calls, advised = rate * rule.window, failure_threshold(rate, rule.window)
+            yield Finding(
+                code="SW109",
+                sentence=(
+                    f"{rule.n} failures in {rule.window:g} s open it, of about {calls:.4g} calls: "
+                    f"{100 * rule.n / calls:.3g} %"
+                ),
+                numbers={"n": rule.n, "calls": calls, "advised": advised},
+                remedy=f"Take n={advised}, a tenth of the calls, or FailureRate(0.5)",
+                policy=breaker,
+            )
+
+
+def _too_soon(rule: TripRule, rate: float) -> FailureCount | None:
+    """Return the rule in it that holds at fewer failures than the formula says, if one does."""
+    if isinstance(rule, AnyOf | AllOf):
+        found = [_too_soon(each, rate) for each in rule.rules]
+        # All conditions at once hold no sooner than one of them.
+        return next(filter(None, found), None) if isinstance(rule, AnyOf) or all(found) else None
+    if not isinstance(rule, FailureCount) or isinstance(rule.window, Calls):
+        return None
+    return rule if rule.n < failure_threshold(rate, rule.window) else None
 
 
 @singledispatch
@@ -114,4 +147,4 @@ def _too_few(name: str, needed: int, window: float | Calls, rate: float) -> Obst
     return Obstacle(needs, needed, there)
 
 
-RULE_CHECKS: Final = (check_rules,)
+RULE_CHECKS: Final = (check_rules, check_counts)
