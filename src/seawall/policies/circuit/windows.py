@@ -177,9 +177,10 @@ class CallWindow:
         ring, position = self._ring, self._position
         if self.calls < len(ring):
             self.calls += 1
-        # A place not used before holds 0.
-        self.bad += bad - ring[position]
-        ring[position] = bad
+        # A place not used before holds 0. Most calls are like the ones that they push out.
+        if bad != ring[position]:
+            ring[position] = bad
+            self.bad += 1 if bad else -1
         position += 1
         self._position = position if position < len(ring) else 0
 
