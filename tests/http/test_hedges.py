@@ -21,7 +21,7 @@ def hedged() -> tuple[Hedge, Ledger, Pipeline]:
 
 
 async def test_the_hedge_of_a_request_wins(family: Family, server: Server) -> None:
-    """The same request is sent twice, on two connections; the loser is neutral, and holds nothing."""
+    """It is sent twice, on two connections; the loser is neutral, and holds nothing."""
     hedge, ledger, pipeline = hedged()
     server.play(hang, respond(200, b"second"))
     async with family.binding.AsyncClient(policy=pipeline, verify=False) as client:

@@ -17,6 +17,7 @@ from seawall import (
     CircuitBreaker,
     Classifier,
     Fallback,
+    Hedge,
     Keyed,
     LastGood,
     LoadShedder,
@@ -35,6 +36,11 @@ async def answer():
 
 
 async def fail():
+    raise ValueError("made up")
+
+
+async def fail_soon():
+    await asyncio.sleep(0.001)
     raise ValueError("made up")
 
 
@@ -77,6 +83,11 @@ class Subjects:
         self.paced = Pipeline(Timeout(30), RateLimiter(200, cost=1, actual=lambda result: 1))
         self.unpaced = RateLimiter(None)
         self.narrow = CircuitBreaker(10**9, failures=OSError)
+        self.hedged = Pipeline(
+            Retry(2, backoff=0, budget=None), Hedge(0, budget=None), CircuitBreaker(10**9)
+        )
+        self.gives_way = Pipeline(Hedge(0, budget=None), Bulkhead(1))
+        self.begun = 0
         self.adaptive = Pipeline(AdaptiveLimit(2, max_wait=0.001), Timeout(0.01))
         self.shedder = LoadShedder()
 
@@ -116,6 +127,52 @@ class Subjects:
 
     async def narrowed(self):
         await self.narrow.execute(fail)
+
+    async def hedged_in_vain(self):
+        await self.hedged.execute(fail_soon)
+
+    async def hedge_that_wins(self):
+        async def work():
+            self.begun += 1
+            if self.begun % 2:
+                await hang()
+            await answer()
+
+        await self.hedged.execute(work)
+
+    async def hedge_that_loses(self):
+        async def work():
+            self.begun += 1
+            if self.begun % 2 == 0:
+                await hang()
+            await asyncio.sleep(0.001)
+
+        await self.hedged.execute(work)
+
+    async def hedge_that_gives_way(self):
+        await self.gives_way.execute(fail_soon)
+
+    async def hedged_and_cancelled(self):
+        task = asyncio.create_task(self.hedged.execute(hang))
+        await asyncio.sleep(0.001)
+        task.cancel()
+        await task
+
+    async def hedged_and_closed(self):
+        call = self.hedged.execute(hang)
+        begin(call)
+        await asyncio.sleep(0.001)
+        call.close()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    async def hedged_and_interrupted(self):
+        async def interrupts():
+            await asyncio.sleep(0.001)
+            raise KeyboardInterrupt
+
+        with suppress(KeyboardInterrupt):
+            await self.hedged.execute(interrupts)
 
     async def adaptive_limit(self):
         await self.adaptive.execute(fail)

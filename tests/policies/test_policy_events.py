@@ -18,6 +18,7 @@ from seawall import (
     Classifier,
     DeadlineError,
     Fallback,
+    Hedge,
     Keyed,
     Pipeline,
     RateLimitedError,
@@ -37,6 +38,8 @@ from seawall.events import (
     CircuitIsolated,
     CircuitOpened,
     FallbackUsed,
+    HedgeEnded,
+    HedgeStarted,
     RateLimiterPaused,
     RetryNotMade,
     RetryScheduled,
@@ -731,6 +734,64 @@ async def test_a_fallback_that_does_not_answer_tells_nothing(heard):
         async with Pipeline(Fallback(value="instead"), breaker):
             raise AssertionError
     assert [type(event) for event in told(heard)] == [CircuitIsolated, CallRefused]
+
+
+# Hedge.
+
+
+def takes(*seconds):
+    """Return a function whose attempts take these seconds, and fail where they are negative."""
+    left = list(seconds)
+
+    async def function():
+        mine = left.pop(0)
+        await anyio.sleep(abs(mine))
+        if mine < 0:
+            raise OSError("made up")
+
+    return function
+
+
+@pytest.mark.parametrize(
+    "seconds, outcome, error, after",
+    [
+        ((60, 0.5), "won", None, 1.5),
+        ((2, 60), "lost", None, 2),
+        ((3, -0.5), "failed", "OSError", 3),
+    ],
+    ids=["won", "lost", "failed"],
+)
+async def test_a_hedge_tells_how_it_ended(seconds, outcome, error, after, heard):
+    """When it begins, with the delay, and when the race is over, with its number."""
+    hedge = Hedge(1.0)
+    began = anyio.current_time()
+    await hedge.execute(takes(*seconds))
+    started, ended = told(heard)
+    assert (type(started), type(ended)) == (HedgeStarted, HedgeEnded)
+    assert (started.delay, started.attempt, started.policy) == (1.0, 2, "Hedge")
+    assert (ended.outcome, ended.error, ended.attempt) == (outcome, error, 2)
+    assert started.time - began == pytest.approx(1.0)
+    assert ended.time - began == pytest.approx(after)
+
+
+async def test_a_hedge_tells_that_it_gave_way(heard):
+    """At once, with the refusal, and once only."""
+    await Pipeline(Hedge(1.0), Bulkhead(1)).execute(takes(3))
+    assert [type(event) for event in told(heard)] == [HedgeStarted, CallRefused, HedgeEnded]
+    ended = heard.the(HedgeEnded)
+    assert (ended.outcome, ended.error) == ("gave_way", "BulkheadFullError")
+
+
+async def test_a_hedge_tells_why_it_is_not_made(heard):
+    """Without a token when it would be due; what cannot be hedged, when it begins."""
+    hedge = Hedge(1.0, budget=RetryBudget(0, capacity=1, floor=0))
+    await hedge.execute(takes(3, 3))
+    heard.clear()
+    await hedge.execute(takes(3))
+    assert [event.reason for event in told(heard)] == ["the budget was empty"]
+    heard.clear()
+    await hedge.bind(idempotent=False).execute(takes(3))
+    assert [event.reason for event in told(heard)] == ["the call is not idempotent"]
 
 
 # Keyed.

@@ -61,11 +61,14 @@ class RaceOnAsyncio(Race[T]):
             self.leave()
             if self.is_alone:
                 self.learn(good=False)
+                # A task keeps the error that it ends with, and so this race.
+                del self._task
                 raise
             first = self.make_first()
             if isinstance(error, GeneratorExit):
                 if self.fired:
                     self._task.uncancel()
+                del self._task
                 self._abandon()
                 raise
             if not self._take_back(first, error):
@@ -81,6 +84,7 @@ class RaceOnAsyncio(Race[T]):
             first = self.make_first()
             self._take_back(first, None)
             self.returned(first, value)
+        del self._task
         self.learn(good=first.succeeded)
         await self._join()
         return await self.conclude()
@@ -128,6 +132,9 @@ class RaceOnAsyncio(Race[T]):
         # Cancelled before its first step, it has said nothing itself.
         del task
         self.running.discard(runner)
+        runner.end()
+        if self.over:
+            runner.call.forget_verdict()
         waiting = self._all_ended
         if waiting is not None and not waiting.done() and not self._is_running():
             waiting.set_result(None)

@@ -120,6 +120,7 @@ class RaceOnTrio(Race[T]):
                 self.returned(runner, returned[0])
         finally:
             self.running.discard(runner)
+            runner.end()
 
     def arm(self) -> None:
         """Have the watching task try a hedge when the delay has passed."""

@@ -142,7 +142,7 @@ class Race(ABC, Generic[T]):
         twin.attempt = tries + 1
         twin.open = twin.story = None
         twin.forget_verdict()
-        runner = Runner(self, twin, twin.attempt)
+        runner = Runner(self.hedge, twin, twin.attempt)
         twin.ticket = runner
         self.hedge.tell_started(runner)
         self.hedges.append(runner)
@@ -158,7 +158,7 @@ class Race(ABC, Generic[T]):
 
     def make_first(self) -> Runner[T]:
         """Return the first attempt, once it has ended, as one among the others."""
-        self.first = Runner(self, self.call, self._came_in[0])
+        self.first = Runner(self.hedge, self.call, self._came_in[0])
         return self.first
 
     @property

@@ -10,7 +10,7 @@ from seawall.core.verdict import NEUTRAL, Kind, Verdict, leaves_of
 if TYPE_CHECKING:
     from seawall.core.call import Call, Held
     from seawall.core.waiting import Waiter
-    from seawall.policies.hedge.race import Race
+    from seawall.policies.hedge.hedge import Hedge
 
 T = TypeVar("T")
 
@@ -37,16 +37,16 @@ class Runner(Generic[T]):
         "call",
         "cancelled",
         "error",
+        "hedge",
         "number",
         "outer",
-        "race",
         "task",
         "value",
         "verdict",
     )
 
-    def __init__(self, race: Race[T], call: Call[T], number: int) -> None:
-        self.race = race
+    def __init__(self, hedge: Hedge, call: Call[T], number: int) -> None:
+        self.hedge = hedge
         self.call = call
         self.number = number
         self.cancelled = False
@@ -59,11 +59,15 @@ class Runner(Generic[T]):
 
     def waits(self, waiter: Waiter) -> None:
         """Hear that this hedge would have to wait inside, and refuse that."""
-        hedge = self.race.hedge
+        hedge = self.hedge
         waiter.refuse(RejectedError(policy=hedge, name=hedge.name, key=self.call.key))
 
     def goes_on(self, waiter: Waiter, now: float) -> None:
         """Hear that it has been refused."""
+
+    def end(self) -> None:
+        """Leave the tickets of its call, when nothing of it runs any more."""
+        self.call.ticket = None
 
     @property
     def tries(self) -> int:
