@@ -209,6 +209,18 @@ def test_two_take_and_both_give_back():
     assert limit.available(2.0) == 5
 
 
+def test_what_one_gives_back_is_gone_for_the_others():
+    """A level that was lowered once cannot be given back a second time."""
+    limit = pacer(1, burst=10)
+    first = limit.admit(0.0, 4)
+    second = limit.admit(0.0, 4)
+    assert limit.admit(5.0, 6)
+    # 3 of the 8 are left before the last take: for both together, not for each.
+    assert limit.give_back(5.0, first, 4) == 3
+    assert limit.give_back(5.0, second, 4) == 0
+    assert limit.available(5.0) == 4
+
+
 def test_the_levels_that_are_kept_are_few():
     """A load that rises for long keeps 64 levels; what is given back is less then, never more."""
     exact, bounded = [], Lows()

@@ -107,6 +107,22 @@ async def test_one_timer_for_all_who_wait():
         assert timers() == 0
 
 
+async def test_who_leaves_last_leaves_no_timer():
+    """A line that everybody has left wakes nobody."""
+    limiter = RateLimiter(1)
+    await limiter.execute(Script("fine"))
+    async with company() as group:
+        with anyio.CancelScope() as scope:
+            group.start_soon(cancel_soon, scope)
+            await limiter.execute(Script("never"))
+    assert timers() == 0
+
+
+async def cancel_soon(scope):
+    await turns(3)
+    scope.cancel()
+
+
 def timers():
     """Count what would wake the loop."""
     try:

@@ -272,6 +272,7 @@ class RateLimiter(Policy):
         return line
 
 
+_NUMBERS = (int, float)
 _NO_ARGUMENTS = (
     "cost is a function of the call's arguments, and a block has none.\n"
     "  wrong: RateLimiter(10, burst=5, cost=tokens_of) with `async with limiter:`\n"
@@ -281,6 +282,8 @@ _NO_ARGUMENTS = (
 
 
 def _checked(what: str, units: Any, at_most: float) -> float:
+    if type(units) in _NUMBERS and 0 <= units <= at_most and units < inf:
+        return units  # type: ignore[no-any-return]
     try:
         check_number(f"what {what} returns", units, at_least=0, at_most=at_most)
     except (TypeError, ValueError) as wrong:
