@@ -131,6 +131,13 @@ class Subjects:
     async def hedged_in_vain(self):
         await self.hedged.execute(fail_soon)
 
+    async def hedge_cancelled_before_it_begins(self):
+        async def work():
+            for _ in range(2):
+                await answer()
+
+        await self.hedged.execute(work)
+
     async def hedge_that_wins(self):
         async def work():
             self.begun += 1

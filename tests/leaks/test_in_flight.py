@@ -10,11 +10,22 @@ from typing import Any
 
 import pytest
 
-from seawall import Bulkhead, CallTimeoutError, CircuitBreaker, Pipeline, Retry, Timeout
+from seawall import Bulkhead, CallTimeoutError, CircuitBreaker, Hedge, Pipeline, Retry, Timeout
 from tests.virtual_time import VirtualLoop, run
 
 CALLS = 10_000
-OURS = {"Call", "Ticket", "Waiter", "_Running", "_Block", "Driver", "Attempt", "Attempts"}
+OURS = {
+    "Call",
+    "RaceOnAsyncio",
+    "Runner",
+    "Ticket",
+    "Waiter",
+    "_Running",
+    "_Block",
+    "Driver",
+    "Attempt",
+    "Attempts",
+}
 
 
 def alive() -> Counter[str]:
@@ -144,3 +155,46 @@ def test_a_view_leaves_no_timer():
         assert isinstance(late, CallTimeoutError)
 
     run(main())
+
+
+@pytest.mark.parametrize("end", ["answers", "fails", "cancelled"])
+def test_ten_thousand_hedged_calls_in_flight(end):
+    """Each with two attempts: no task, timer or race stays when the calls have ended."""
+    hedge = Hedge(1.0, budget=None)
+    bulkhead = Bulkhead(2 * CALLS)
+    stack = Pipeline(hedge, bulkhead)
+
+    async def main() -> None:
+        current: Any = asyncio.get_running_loop()
+        begun = 0
+
+        async def work() -> str:
+            nonlocal begun
+            begun += 1
+            await asyncio.sleep(3600 if end == "cancelled" or begun <= CALLS else 1.0)
+            if end == "fails":
+                raise OSError("made up")
+            return "answer"
+
+        tasks = [asyncio.create_task(stack.execute(work)) for _ in range(CALLS)]
+        await asyncio.sleep(1.5)
+        assert (bulkhead.in_flight, hedge.snapshot().in_flight) == (2 * CALLS, CALLS)
+        if end == "cancelled":
+            for task in tasks:
+                task.cancel()
+        outcomes = Counter(map(outcome, await asyncio.gather(*tasks, return_exceptions=True)))
+        expected = {"answers": "answer", "fails": "OSError", "cancelled": "CancelledError"}
+        assert outcomes == {expected[end]: CALLS}
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert (bulkhead.in_flight, hedge.snapshot().in_flight) == (0, 0)
+        assert current.timers() == []
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        gc.collect()
+        gc.disable()
+        try:
+            before = alive()
+            runner.run(main())
+            assert alive() - before == Counter()
+        finally:
+            gc.enable()

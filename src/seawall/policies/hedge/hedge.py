@@ -18,7 +18,7 @@ from seawall.policies.hedge.on_trio import RaceOnTrio
 from seawall.policies.hedge.percentile import LearnedDelay, Percentile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
 
     from seawall.core.call import Call, Proceed
     from seawall.core.clock import Loop
@@ -145,14 +145,29 @@ class Hedge(Policy):
 
     async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
         """Run the rest of the pipeline, and again beside it if that takes long."""
+        return await self._begin(call, proceed)
+
+    def link(self, proceed: Proceed[T]) -> Proceed[T]:
+        """Put the hedge around the rest of a pipeline."""
+        if type(self).run is not Hedge.run:
+            return super().link(proceed)
+        begin = self._begin
+
+        def step(call: Call[T]) -> Awaitable[T]:
+            # Without a coroutine of its own, which each call would pay for.
+            return begin(call, proceed)
+
+        return step
+
+    def _begin(self, call: Call[T], proceed: Proceed[T]) -> Awaitable[T]:
         if call.loop is not self._loop:
             self._move(call.loop)
         alone = call.alone()
         if alone is not None:
             self._say_alone(call, alone)
-            return await proceed(call)
+            return proceed(call)
         race: Race[T] = (RaceOnAsyncio if call.on_asyncio else RaceOnTrio)(self, call, proceed)
-        return await race.run()
+        return race.run()
 
     def _say_alone(self, call: Call[Any], reason: str) -> None:
         self.not_repeatable += 1

@@ -54,7 +54,11 @@ class RaceOnAsyncio(Race[T]):
         """Run the first attempt, and others beside it if it takes too long."""
         call = self.call
         call.ticket = self
-        self.arm()
+        # Written out for the calls that are answered in time: no methods, two of an event loop.
+        if self.delay < inf:
+            loop = self._loop
+            when = loop.time() + self.delay
+            self._timer = loop.call_at(when, self._try, context=self._context)
         try:
             value = await self.proceed(call)
         except BaseException as error:
@@ -77,8 +81,11 @@ class RaceOnAsyncio(Race[T]):
                     # Somebody has cancelled the call, and that is what the function made of it.
                     self.decide(first)
         else:
-            self.leave()
-            if self.is_alone:
+            call.ticket = self.outer
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if not self.hedges and self.interruption is None:
                 self.learn(good=call.classifier is None or is_good(call.judge_result(value)))
                 return value
             first = self.make_first()
@@ -129,7 +136,9 @@ class RaceOnAsyncio(Race[T]):
             await runner.call.open.discard(runner.last_word)
 
     def _end(self, runner: Runner[T], task: Task[None]) -> None:
-        # Cancelled before its first step, it has said nothing itself.
+        # A callback, for a task that is cancelled before its first step says nothing itself. It
+        # keeps its CancelledError then, and by that a frame that knows this race.
+        runner.task = None
         del task
         self.running.discard(runner)
         runner.end()
@@ -193,7 +202,7 @@ class RaceOnAsyncio(Race[T]):
         if self._loop.is_closed():
             # Their tasks will never run again: what they hold is released here.
             for runner in self.hedges:
-                coroutine = runner.task.get_coro()
+                coroutine = runner.task and runner.task.get_coro()
                 if coroutine is not None:
                     coroutine.close()
         elif running is self._loop:

@@ -168,9 +168,10 @@ class Race(ABC, Generic[T]):
 
     def learn(self, *, good: bool) -> None:
         """Take in how the first attempt ended, and how long it took."""
-        hedge = self.hedge
-        if good and self._came_in[0] == 1 and hedge.budget is not None:
-            hedge.budget.earn()
+        hedge, budget = self.hedge, self.hedge.budget
+        may_earn = good and self._came_in[0] == 1
+        if may_earn and budget is not None and budget.tokens < budget.capacity:
+            budget.earn()
         if hedge.learned is not None:
             hedge.learned.learn(self.call.loop.time() - self.started, answered=good)
             self.hedge.seconds = hedge.learned.delay
