@@ -21,6 +21,8 @@ class Report(NamedTuple):
     """What the run through one world gave, as text."""
 
     name: str
+    calls: int
+    controls: int
     states: int
     transitions: int
     unsure: int
@@ -30,12 +32,21 @@ class Report(NamedTuple):
 
 def explore(task: tuple[World, Bounds, int]) -> Report:
     world, bounds, at_most = task
-    start = time.perf_counter()
+    start = time.process_time()
     result = enumerate_world(world, bounds, at_most=at_most)
     shortest = map(shorten, result.mismatches)
     mismatches = [(short.difference, as_code(short)) for short in shortest]
-    took = time.perf_counter() - start
-    return Report(world.name, result.states, result.transitions, result.unsure, took, mismatches)
+    took = time.process_time() - start
+    return Report(
+        world.name,
+        min(bounds.calls, world.calls),
+        min(bounds.controls, world.actions),
+        result.states,
+        result.transitions,
+        result.unsure,
+        took,
+        mismatches,
+    )
 
 
 def main() -> int:
@@ -51,15 +62,20 @@ def main() -> int:
     worlds = WORLDS if arguments.only is None else named(*arguments.only)
     tasks = [(world, bounds, arguments.mismatches) for world in worlds]
     states = transitions = bad = 0
+    fewer: list[str] = []
     known: dict[str, str] = {}
     began = time.perf_counter()
     with multiprocessing.Pool(arguments.jobs) as pool:
-        for report in pool.imap(explore, tasks):
+        # The largest come last in the list; at the end of the run none should be left alone.
+        for report in pool.imap_unordered(explore, reversed(tasks)):
             states += report.states
+            if report.calls < bounds.calls or report.controls < bounds.controls:
+                fewer.append(report.name)
             transitions += report.transitions
             print(
-                f"{report.name:24} {report.states:9,} states {report.transitions:10,} transitions"
-                f" {report.took:7.1f} s" + (f"  {report.unsure} unsure" if report.unsure else ""),
+                f"{report.name:20} {report.calls} calls {report.controls} controls"
+                f" {report.states:9,} states {report.transitions:10,} transitions"
+                f" {report.took:6.1f} s" + (f"  {report.unsure} unsure" if report.unsure else ""),
                 flush=True,
             )
             for difference, code in report.mismatches:
@@ -70,7 +86,15 @@ def main() -> int:
                 known[difference] = report.name
                 print(code, end="\n\n", flush=True)
     took = time.perf_counter() - began
-    print(f"{'all':24} {states:9,} states {transitions:10,} transitions {took:7.1f} s")
+    print(
+        f"{len(tasks)} configurations: {states:,} states, {transitions:,} transitions,"
+        f" {took:.0f} s with {arguments.jobs} at a time"
+    )
+    print(
+        f"{len(tasks) - len(fewer)} of them with {bounds.calls} calls and {bounds.controls} control"
+        f" actions; with fewer, as above, since there are too many states:"
+        f" {', '.join(sorted(fewer)) or 'none'}"
+    )
     print("no mismatch" if not bad else f"{bad} mismatches")
     return 1 if bad else 0
 

@@ -1,22 +1,24 @@
 """Every interleaving of a few calls on a circuit, compared step by step with a naive model.
 
-Breadth first, from a fresh circuit: from each state every step is tried, the real circuit is
-brought there anew by replaying its steps, and what is seen of both is compared. A state is the
-model's, with times relative to now; each is expanded once, or, with ``paths`` above 1, from that
-many of the ways that lead to it, since the real circuit may differ where the model does not.
+From a fresh circuit on, every step is tried from each state, and what is seen of both is compared;
+then the real circuit is brought back to the state. A state is the model's, with times relative to
+now. Each is expanded once, from where most is left of the bounds; or, with ``paths`` above 1, from
+that many of the ways that lead to it, since the real circuit may differ where the model does not.
+Of calls that were sent at the same time and have the same future, one is tried.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import ge
 from typing import Any, NamedTuple
 
 from seawall.core.verdict import Kind
 from seawall.policies.circuit.core import Circuit
 from tests.policies.circuit.exhaustive.evidence import UnsureError
 from tests.policies.circuit.exhaustive.ideal import Ideal, Seen
+from tests.policies.circuit.exhaustive.memento import Memento
 from tests.policies.circuit.exhaustive.real import MakeCircuit, Real
 from tests.policies.circuit.exhaustive.setups import Step, World
 
@@ -40,6 +42,7 @@ class Bounds(NamedTuple):
 class Left(NamedTuple):
     """What the bounds leave of a way."""
 
+    calls: int
     controls: int
     ticks: int
     jumps: int
@@ -78,8 +81,55 @@ class Result:
 
 
 class _Link(NamedTuple):
+    """The last step of a way."""
+
     before: _Link | None
     step: Step
+
+
+class _State:
+    """A state on the way to the present one, and the steps from it that are left to try."""
+
+    __slots__ = ("choices", "ideal", "link", "memento", "moved")
+
+    def __init__(
+        self,
+        ideal: Ideal,
+        real: Real,
+        link: _Link | None,
+        choices: Iterator[tuple[Step, Left]],
+    ) -> None:
+        self.ideal = ideal
+        self.link = link
+        self.choices = choices
+        self.memento = Memento(real)
+        self.moved = False
+
+
+class _Expanded:
+    """The states that have been expanded, each with what was left of the bounds."""
+
+    def __init__(self, paths: int) -> None:
+        self._paths = paths
+        self._left: dict[int, tuple[Left, ...]] = {}
+        # There are few different ones, and they are shared: the states may be millions.
+        self._longer: dict[tuple[tuple[Left, ...], Left], tuple[Left, ...] | None] = {}
+
+    def add(self, ideal: Ideal, left: Left) -> bool:
+        """Add a state, unless all that can follow has been tried where no less was left."""
+        key = hash(ideal.key())
+        question = self._left.get(key, ()), left
+        if question not in self._longer:
+            self._longer[question] = self._append(*question)
+        longer = self._longer[question]
+        if longer is None:
+            return False
+        self._left[key] = longer
+        return True
+
+    def _append(self, known: tuple[Left, ...], left: Left) -> tuple[Left, ...] | None:
+        covered = sum(all(map(ge, other, left)) for other in known)
+        return None if covered >= self._paths else (*known, left)
 
 
 def enumerate_world(
@@ -87,42 +137,79 @@ def enumerate_world(
 ) -> Result:
     """Enumerate a world, until so many mismatches were found."""
     result = Result(world)
+    _check_prelude(world, make)
+    left = Left(
+        min(bounds.calls, world.calls),
+        min(bounds.controls, world.actions),
+        world.ticks[1],
+        world.jumps or 0,
+    )
+    expanded = _Expanded(bounds.paths)
+    prelude = None
+    for step in world.prelude:
+        prelude = _Link(prelude, step)
     start = Ideal(world)
-    link = None
-    for number, step in enumerate(world.prelude):
-        expected = start.apply(step)
-        seen = _play(world, list(world.prelude[:number]), step, make)
-        assert _same(expected, seen), Mismatch(world, [step], expected, seen)
-        link = _Link(link, step)
-    bounds = bounds._replace(calls=min(bounds.calls, world.calls) + start.admitted)
-    left = Left(min(bounds.controls, world.actions), world.ticks[1], world.jumps or 0)
-    expanded: dict[int, int] = {hash((start.key(), left, start.admitted)): 1}
-    queue: deque[tuple[Ideal, Left, _Link | None]] = deque([(start, left, link)])
-    while queue:
-        ideal, left, link = queue.popleft()
-        result.states += 1
-        before = _steps(link)
-        for step, left_then in _choices(ideal, left, bounds):
-            after = ideal.copy()
-            try:
-                expected = after.apply(step)
-            except UnsureError:
-                result.unsure += 1
-                continue
-            result.transitions += 1
-            seen = _play(world, before, step, make)
-            if not _same(expected, seen):
-                mismatch = Mismatch(world, [*before, step], expected, seen)
-                result.mismatches.append(mismatch)
-                if len(result.mismatches) >= at_most:
-                    return result
-                continue
-            key = hash((after.key(), left_then, after.admitted))
-            ways = expanded.get(key, 0)
-            if ways < bounds.paths:
-                expanded[key] = ways + 1
-                queue.append((after, left_then, _Link(link, step)))
+    start.run(world.prelude)
+    expanded.add(start, left)
+    result.states = 1
+    # Steps that use up something of the bounds are tried last, those that use up most at the very
+    # end. So a state is met first where most is left, and what is met later with less is covered.
+    later: list[list[tuple[_Link | None, Left]]] = [[] for _ in range(sum(left) + 1)]
+    later[0].append((prelude, left))
+    for used, roots in enumerate(later):
+        while roots:
+            link, left = roots.pop()
+            steps = _steps(link)
+            ideal, real = Ideal(world), Real(world, make)
+            ideal.run(steps)
+            real.run(steps)
+            way = [_State(ideal, real, link, choices(ideal, left))]
+            while way:
+                state = way[-1]
+                step, left = next(state.choices, (None, left))
+                if step is None:
+                    way.pop()
+                    continue
+                after = state.ideal.copy()
+                try:
+                    expected = after.apply(step)
+                except UnsureError:
+                    result.unsure += 1
+                    continue
+                result.transitions += 1
+                if state.moved:
+                    state.memento.restore()
+                state.moved = True
+                seen = _try(real, step)
+                link = _Link(state.link, step)
+                if not _same(expected, seen):
+                    result.mismatches.append(Mismatch(world, _steps(link), expected, seen))
+                    if len(result.mismatches) >= at_most:
+                        return result
+                    continue
+                if after.admitted > state.ideal.admitted:
+                    left = left._replace(calls=left.calls - 1)
+                if not expanded.add(after, left):
+                    continue
+                result.states += 1
+                uses = len(later) - 1 - sum(left)
+                if uses > used:
+                    later[uses].append((link, left))
+                else:
+                    # Go on as if nobody had looked: to look may have changed what is held.
+                    state.memento.restore()
+                    real.run([step])
+                    way.append(_State(after, real, link, choices(after, left)))
     return result
+
+
+def _check_prelude(world: World, make: MakeCircuit) -> None:
+    ideal, real = Ideal(world), Real(world, make)
+    for number, step in enumerate(world.prelude):
+        expected = ideal.apply(step)
+        seen = _try(real, step)
+        steps = [*world.prelude[: number + 1]]
+        assert _same(expected, seen), Mismatch(world, steps, expected, seen)
 
 
 def _steps(link: _Link | None) -> list[Step]:
@@ -134,26 +221,39 @@ def _steps(link: _Link | None) -> list[Step]:
     return steps
 
 
-def _play(world: World, before: list[Step], step: Step, make: MakeCircuit) -> Seen | BaseException:
-    real = Real(world, make)
+def _try(real: Real, step: Step) -> Seen | BaseException:
     try:
-        real.run(before)
         return real.apply(step)
     except Exception as error:
         return error
 
 
-def _choices(ideal: Ideal, left: Left, bounds: Bounds) -> Iterator[tuple[Step, Left]]:
+def _play(world: World, before: list[Step], step: Step, make: MakeCircuit) -> Seen | BaseException:
+    real = Real(world, make)
+    try:
+        real.run(before)
+    except Exception as error:
+        return error
+    return _try(real, step)
+
+
+def choices(ideal: Ideal, left: Left) -> Iterator[tuple[Step, Left]]:
     """Yield the steps that are worth trying."""
     world = ideal.world
     circuits = range(len(world.circuits))
-    if ideal.admitted < bounds.calls:
+    if left.calls:
         for index in circuits[1:] or circuits:
             yield ("admit", index, True), left
             if world.retries:
                 yield ("admit", index, False), left
+    tried: set[tuple[int, float]] = set()
     for number, owner in ideal.owners.items():
         call = ideal.models[owner].calls[number]
+        if len(ideal.owners) > 1:
+            alike = ideal.part(number), call.sent
+            if alike in tried:
+                continue
+            tried.add(alike)
         if call.waits:
             yield ("go", number), left
             continue

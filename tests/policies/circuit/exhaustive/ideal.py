@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from seawall.core.verdict import Kind
@@ -70,8 +71,23 @@ class Ideal:
         twin.admitted = self.admitted
         return twin
 
+    def run(self, steps: Iterable[Step]) -> None:
+        """Take steps at which nobody looks."""
+        for step in steps:
+            self._take(step)
+
     def apply(self, step: Step) -> Seen:
         """Take a step, and return what should be seen."""
+        probe, refusal = self._take(step)
+        told: dict[int, Refusal] = {}
+        for model in reversed(self.models):
+            # Open: who tells a waiter, where both would. The parent does.
+            for number, refused in model.told.items():
+                told[number] = refused._replace(retry_after=self._retry_after(model.index))
+        ended = tuple(sorted(number for model in self.models for number in model.ended))
+        return Seen(probe, refusal, tuple(sorted(told.items())), ended, self.views())
+
+    def _take(self, step: Step) -> tuple[tuple[bool, ...] | None, Refusal | None]:
         kind = step[0]
         probe = refusal = None
         if kind in {"settle", "wait", "go", "begin"}:
@@ -103,14 +119,7 @@ class Ideal:
             self.models[step[1]].reconfigure(self.world.changes[step[2]])
         else:
             getattr(self.models[step[1]], kind)(self.now)
-        told: dict[int, Refusal] = {}
-        for model in reversed(self.models):
-            # Open: who tells a waiter, where both would. The parent does.
-            retry_after = self._retry_after(model.index)
-            for number, refused in model.told.items():
-                told[number] = refused._replace(retry_after=retry_after)
-        ended = tuple(sorted(number for model in self.models for number in model.ended))
-        return Seen(probe, refusal, tuple(sorted(told.items())), ended, self.views())
+        return probe, refusal
 
     def _chain(self, owner: int) -> list[Model]:
         own = self.models[owner]
@@ -181,8 +190,10 @@ class Ideal:
 
     def key(self) -> tuple:
         """Return all that the future depends on: times are relative, numbers of calls gone."""
-        calls = [
-            hash((owner, *[model.part(number, self.now) for model in self._chain(owner)]))
-            for number, owner in self.owners.items()
-        ]
+        calls = [self.part(number) for number in self.owners]
         return tuple([model.key(self.now) for model in self.models]), tuple(sorted(calls))
+
+    def part(self, number: int) -> int:
+        """Return a hash of all that the future of a call depends on, but for the circuits."""
+        owner = self.owners[number]
+        return hash((owner, *[model.part(number, self.now) for model in self._chain(owner)]))

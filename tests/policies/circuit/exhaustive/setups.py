@@ -208,7 +208,7 @@ def _parents() -> list[World]:
     return [
         World("child", (Setup(trip=ConsecutiveFailures(2)), Setup(probe_lease=16.0))),
         World("child-slow", (Setup(open_for=2.0), Setup(trip=ConsecutiveFailures(2)))),
-        World("children", (Setup(trip=ConsecutiveFailures(2)), Setup(), Setup())),
+        World("children", (Setup(trip=ConsecutiveFailures(2)), Setup(), Setup()), calls=3),
         World("child-waits", (Setup(trip=ConsecutiveFailures(2)), Setup()), waits=True),
         World("child-shadow", (Setup(), Setup(shadow=True))),
         World(
