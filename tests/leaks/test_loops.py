@@ -74,7 +74,8 @@ def abandon(case: Case, way: Way, situation: Situation, step: int) -> tuple[Tria
     loop.on_step = None
     tasks += [task for _, task in trial.company]
     trial.company.clear()
-    for task in tasks:
+    # Those of the calls, and those that a policy has begun.
+    for task in asyncio.all_tasks(loop):
         task._log_destroy_pending = False
     loop.close()
     return trial, tasks
