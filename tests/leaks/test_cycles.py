@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
-from collections import Counter
 from contextlib import AsyncExitStack, suppress
 
 import pytest
@@ -28,6 +27,7 @@ from seawall import (
     Timeout,
 )
 from seawall.core.open_attempt import OpenAttempt
+from tests.leaks.collecting import check_no_cycle
 
 
 async def answer():
@@ -365,24 +365,8 @@ async def survive(call) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_failed_call_leaves_no_cycle(kind):
     """Everything that belongs to a failed call is freed without the garbage collector."""
-
-    async def main() -> Counter[str]:
-        call = getattr(Subjects(), kind)
-        await survive(call)
-        gc.collect()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        for _ in range(5):
-            await survive(call)
-        gc.collect()
-        return Counter(type(item).__name__ for item in gc.garbage)
-
-    gc.disable()
-    try:
-        assert asyncio.run(main()) == {}
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
+    call = getattr(Subjects(), kind)
+    check_no_cycle(lambda: survive(call))
 
 
 @pytest.mark.parametrize(

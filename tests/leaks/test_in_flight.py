@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections import Counter
-from types import CoroutineType
 from typing import Any
 
 import pytest
 
 from seawall import Bulkhead, CallTimeoutError, CircuitBreaker, Hedge, Pipeline, Retry, Timeout
-from tests.virtual_time import VirtualLoop, run
+from tests.leaks.collecting import check_all_freed
+from tests.virtual_time import run
 
 CALLS = 10_000
 OURS = {
@@ -26,16 +25,6 @@ OURS = {
     "Attempt",
     "Attempts",
 }
-
-
-def alive() -> Counter[str]:
-    """Count what belongs to calls: our objects, and every task and coroutine."""
-    found: Counter[str] = Counter()
-    for item in gc.get_objects():
-        kind = type(item).__name__
-        if kind in OURS or isinstance(item, asyncio.Task | CoroutineType):
-            found[kind] += 1
-    return found
 
 
 async def execute(pipeline: Pipeline, work: Any) -> Any:
@@ -107,16 +96,7 @@ def test_ten_thousand_calls_in_flight(way, end, limit):
         await asyncio.sleep(1001.0)
         assert current.timers() == []
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        gc.collect()
-        gc.disable()
-        try:
-            before = alive()
-            runner.run(main())
-            assert alive() - before == Counter()
-            runner.run(rest())
-        finally:
-            gc.enable()
+    check_all_freed(OURS, main, rest)
 
 
 def outcome(value: object) -> str:
@@ -189,12 +169,4 @@ def test_ten_thousand_hedged_calls_in_flight(end):
         assert (bulkhead.in_flight, hedge.snapshot().in_flight) == (0, 0)
         assert current.timers() == []
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        gc.collect()
-        gc.disable()
-        try:
-            before = alive()
-            runner.run(main())
-            assert alive() - before == Counter()
-        finally:
-            gc.enable()
+    check_all_freed(OURS, main)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections import Counter
 from contextlib import aclosing
-from types import AsyncGeneratorType, CoroutineType
 from typing import Any
 
 import pytest
@@ -21,22 +19,12 @@ from seawall import (
     Timeout,
     UsageError,
 )
-from tests.virtual_time import VirtualLoop
+from tests.leaks.collecting import check_all_freed, check_no_cycle
 
 STREAMS = 10_000
 OURS = {"StreamCall", "Stream", "OpenStream", "ItemReader", "Ticket", "_Running", "_ReadScope"}
 
 KIND = {"ends": "successes", "fails": "failures", "falls silent": "failures"}
-
-
-def alive() -> Counter[str]:
-    """Count what belongs to streams: our objects, and every task, coroutine and generator."""
-    found: Counter[str] = Counter()
-    for item in gc.get_objects():
-        kind = type(item).__name__
-        if kind in OURS or isinstance(item, asyncio.Task | CoroutineType | AsyncGeneratorType):
-            found[kind] += 1
-    return found
 
 
 @pytest.mark.parametrize("timed", [False, True], ids=["as long as it takes", "timed"])
@@ -110,16 +98,7 @@ def test_ten_thousand_streams_in_flight(end, timed):
         await asyncio.sleep(1001.0)
         assert loop.timers() == []
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        gc.collect()
-        gc.disable()
-        try:
-            before = alive()
-            runner.run(main())
-            assert alive() - before == Counter()
-            runner.run(rest())
-        finally:
-            gc.enable()
+    check_all_freed(OURS, main, rest)
 
 
 def outcome(value: object) -> str:
@@ -211,21 +190,5 @@ async def survive(call) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stream_that_fails_leaves_no_cycle(kind):
     """Everything that belongs to it is freed without the garbage collector."""
-
-    async def main() -> Counter[str]:
-        call = getattr(Subjects(), kind)
-        await survive(call)
-        gc.collect()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        for _ in range(5):
-            await survive(call)
-        gc.collect()
-        return Counter(type(item).__name__ for item in gc.garbage)
-
-    gc.disable()
-    try:
-        assert asyncio.run(main()) == {}
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
+    call = getattr(Subjects(), kind)
+    check_no_cycle(lambda: survive(call))

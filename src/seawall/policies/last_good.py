@@ -178,10 +178,9 @@ class LastGood(Policy):
         entries[same] = value, now
         entries.move_to_end(same)
         # One that is too old is forgotten too: each call makes up for one of these.
-        for least in entries:
-            if len(entries) > self.max_entries or now - entries[least][1] > self.ttl:
-                del entries[least]
-            break
+        least = next(iter(entries))
+        if len(entries) > self.max_entries or now - entries[least][1] > self.ttl:
+            del entries[least]
 
     def _find(self, same: Any, now: float) -> tuple[Any, float] | None:
         self._seen = now

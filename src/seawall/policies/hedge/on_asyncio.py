@@ -7,8 +7,8 @@ that somebody else has asked for passes, whenever it comes.
 
 from __future__ import annotations
 
-from asyncio import CancelledError, current_task, get_running_loop
-from contextlib import nullcontext, suppress
+from asyncio import CancelledError, current_task
+from contextlib import nullcontext
 from contextvars import copy_context
 from functools import partial
 from math import inf
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from seawall.core.clock import call_on
 from seawall.policies.hedge.race import Race
 from seawall.policies.hedge.runner import is_good
 
@@ -196,19 +197,14 @@ class RaceOnAsyncio(Race[T]):
             if runner.call.open is not None and runner not in self.running:
                 runner.call.open.end(runner.last_word)
         self.forget()
-        running: object = None
-        with suppress(RuntimeError):
-            running = get_running_loop()
         if self._loop.is_closed():
             # Their tasks will never run again: what they hold is released here.
             for runner in self.hedges:
                 coroutine = runner.task and runner.task.get_coro()
                 if coroutine is not None:
                     coroutine.close()
-        elif running is self._loop:
-            self._cancel_all()
         else:
-            self._loop.call_soon_threadsafe(self._cancel_all)
+            call_on(self._loop, self._cancel_all)
 
     def _cancel_all(self) -> None:
         for runner in self.hedges:

@@ -11,8 +11,8 @@ from seawall.core.checks import check_number
 from seawall.core.clock import check_move
 from seawall.core.errors import RateLimitedError, RejectedError, UsageError
 from seawall.core.events import CallQueued, CallRefused, RateLimiterPaused
-from seawall.core.listeners import deliver, logger
-from seawall.core.observe import is_heard, tell
+from seawall.core.listeners import logger
+from seawall.core.observe import is_heard, tell, tell_change
 from seawall.core.policy import Policy
 from seawall.core.verdict import leaves_of
 from seawall.policies.rate_limiter.line import Line
@@ -242,18 +242,15 @@ class RateLimiter(Policy):
         tell(self, call, CallQueued, waiting=len(line.queue))
 
     def _tell_pause(self, line: Line, now: float, retry_after: float) -> None:
-        if not is_heard(self):
-            return
-        happened = RateLimiterPaused(
-            time=now,
-            policy=type(self).__name__,
-            name=self.name,
-            key=self._made_for,
+        paused_for, waiting = self._pacer.paused_for(now), len(line.queue)
+        tell_change(
+            self,
+            now,
+            RateLimiterPaused,
             retry_after=retry_after,
-            paused_for=self._pacer.paused_for(now),
-            waiting=len(line.queue),
+            paused_for=paused_for,
+            waiting=waiting,
         )
-        deliver(happened, self._listeners)
 
     def _ask_cost(self, call: Call[Any]) -> float:
         if call.is_block:
