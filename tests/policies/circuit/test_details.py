@@ -258,3 +258,18 @@ def test_a_place_is_made_by_a_sign_of_life_of_another_call_only():
     with pytest.raises(CircuitOpenError):
         circuit.admit(3.8)
     circuit.settle(other, NEUTRAL, 3.9)
+
+
+def test_a_shorter_lease_ends_before_an_earlier_one():
+    """An answer may make the next lease shorter: its place is then the first to be free."""
+    circuit = Circuit(1, open_for=1.0, probes=2, close_after=9)
+    call(circuit, SUCCESS, 0.0)
+    call(circuit, SUCCESS, 2.0)
+    call(circuit, FAILURE, 2.5)
+    circuit.admit(4.0)
+    assert circuit.patience == 18.0
+    call(circuit, SUCCESS, 4.0)
+    assert circuit.patience == 15.0
+    circuit.admit(4.5)
+    assert circuit.retry_after(4.5) == 15.0
+    assert circuit.admit(19.5).probe

@@ -885,3 +885,15 @@ def test_in_shadow_a_call_with_several_waits_would_be_refused_once():
     ticket.waits(Waiter())
     circuit.trip(1.0)
     assert circuit.would_refuse == 1
+
+
+def test_each_call_is_ended_once():
+    """A second arrival at the moment of the trip ends none again, whatever else is in flight."""
+    circuit = learned(ConsecutiveFailures(3), end_stalled=True)
+    ended = ended_by(circuit)
+    calls = [circuit.admit(1.0) for _ in range(3)]
+    circuit.admit(2.0)
+    arrive(circuit, 2.5)
+    arrive(circuit, 2.5)
+    assert circuit.state is State.OPEN
+    assert ended == calls[1:]

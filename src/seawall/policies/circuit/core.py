@@ -319,7 +319,7 @@ class Circuit:
         ticket.outer = None
         sent[ticket] = None
         if probe:
-            self._places[ticket] = now + self._lease()
+            self._places.take(ticket, now + self._lease())
         return ticket
 
     def settle(self, ticket: Ticket, kind: Kind, now: float, cause: str | None = None) -> None:
@@ -638,6 +638,7 @@ class Circuit:
         flight = self._flight
         if not self._silence.is_believed(now - self._latest, now):
             return
+        before = self.generation
         found = flight.find_stalled(now - self._silence.patience)
         for ticket in found:
             is_evidence = ticket.first or self.count_retries
@@ -647,7 +648,7 @@ class Circuit:
         if self.end_stalled and self.on_stalled is not None and self._silenced != _NONE:
             # Those that were found before the trip too, if it was now. The oldest is left alone:
             # its answer would be the first sign of life.
-            tripped = self.since == now
+            tripped = self.generation != before
             sentinel = next(iter(flight.stalled), None)
             for ticket in list(flight.stalled) if tripped else found:
                 if ticket is not sentinel and 0 <= ticket.generation < self._silenced:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from math import inf
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 class Places(dict["Ticket", float]):
     """The probes that hold a place, each with the end of its lease.
 
-    No lease is shorter than the one before it, so the first to be taken is the first to end.
+    They are kept in the order in which the leases end.
 
     Attributes:
         lost: how many leases of this half-open period are known to have ended before their probes.
@@ -28,6 +29,15 @@ class Places(dict["Ticket", float]):
         """Begin a new period."""
         super().clear()
         self.lost = 0
+
+    def take(self, ticket: Ticket, until: float) -> None:
+        """Give a probe a place, until its lease ends."""
+        last = next(reversed(self.values()), -inf)
+        self[ticket] = until
+        if until < last:
+            ordered = sorted(self.items(), key=itemgetter(1))
+            super().clear()
+            self.update(ordered)
 
     def free(self, ticket: Ticket, now: float) -> None:
         """Take its place from a probe, if it still has one."""

@@ -151,7 +151,7 @@ class Model:
         self._look_for_stalled(now)
         if self.generation != before:
             self.ends_before = self.generation if self.setup.end_stalled else None
-        if self.ends_before is not None and self.state in {OPEN, HALF_OPEN}:
+        if self.ends_before is not None:
             self._end_stalled(self.ends_before)
         return self.refusal(now)
 
@@ -365,7 +365,7 @@ class Model:
         flying = [c.sent for c in self.calls.values() if not (c.waits or c.begun or c.stalled)]
         if not (self.setup.stalls and flying and self.silence.silent(now)):
             return
-        if not self.silence.believed(self.latest, now) or self.state == ISOLATED:
+        if not self.silence.believed(self.latest, now):
             return
         overdue = [call for call in self.calls.values() if self._overdue(call, now)]
         for call in sorted(overdue, key=lambda call: call.sent):
@@ -398,7 +398,7 @@ class Model:
         elif self.state == HALF_OPEN:
             taken = self._taken(now)
             if len(taken) >= self.setup.probes:
-                self._remove_place(taken[0].number, now)
+                self._remove_place(min(taken, key=lambda place: place.until).number, now)
 
     # ------------------------------------------------------------------ for the enumeration
 
