@@ -17,6 +17,7 @@ from tests.pages import DOCS, examples, execute, read, table
 POLICIES = {
     "timeout.md": seawall.Timeout,
     "retry.md": seawall.Retry,
+    "rate-limiter.md": seawall.RateLimiter,
     "hedge.md": seawall.Hedge,
     "fallback.md": seawall.Fallback,
     "last-good.md": seawall.LastGood,
