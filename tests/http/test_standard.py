@@ -16,6 +16,7 @@ from seawall import (
     Pipeline,
     Policy,
     Proceed,
+    RateLimiter,
     Retry,
 )
 from seawall.http import standard as module
@@ -37,7 +38,7 @@ class Spy(Policy):
 
 
 def test_the_standard_policies_in_their_order() -> None:
-    """Total timeout, retry, then per origin a circuit and a limit, then the attempt's timeout."""
+    """A total timeout, retries, per origin a limiter, circuit and limit, a timeout per attempt."""
     total, retry, keyed, attempt = standard(name="api").policies
     assert isinstance(total, DefaultTimeout)
     assert isinstance(attempt, DefaultTimeout)
@@ -48,13 +49,15 @@ def test_the_standard_policies_in_their_order() -> None:
     assert isinstance(keyed, Keyed)
     policy = keyed._factory("http://server:80")
     assert isinstance(policy, Pipeline)
-    breaker, bulkhead = policy.policies
+    limiter, breaker, bulkhead = policy.policies
+    assert isinstance(limiter, RateLimiter)
+    assert (limiter.rate, limiter.max_pause, limiter.max_wait) == (None, 60, None)
     assert isinstance(breaker, CircuitBreaker)
     assert isinstance(bulkhead, Bulkhead)
     assert (bulkhead.limit, bulkhead.queue, bulkhead.max_wait) == (100, inf, None)
     unlimited = standard(limit=None).find(Keyed)._factory("http://server:80")
     assert isinstance(unlimited, Pipeline)
-    assert len(unlimited.policies) == 1
+    assert len(unlimited.policies) == 2
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seawall.core.verdict import Outcome
+    from seawall.http.reader import Phase
     from seawall.http.transport import Resilience
 
 _SENT_ONCE: Final = (
@@ -46,6 +47,7 @@ class Exchange(Call[Any]):
     Attributes:
         started: loop time at which the call began.
         asked_seconds: how long the caller lets one read take; ``inf`` for ever.
+        asked_total: how long the request's settings let the call take; ``None`` if they do not say.
         gave_up: whether the verdict on the last attempt was to try again.
     """
 
@@ -59,11 +61,13 @@ class Exchange(Call[Any]):
         del self.function, self.classifier
         self._transport = transport
         self._request = request
+        self._settings = settings
         self._bodies: list[OpenBody] = []
         self.started = self.now()
         self.key = transport.key(request) if settings.key is None else settings.key
         self.idempotent = is_idempotent(request, settings, transport.idempotent)
         self.asked_seconds = asked_seconds(request)
+        self.asked_total = settings.timeout
         replayable = settings.replayable
         if replayable is None:
             replayable = is_replayable(request, transport.family.client)
@@ -170,9 +174,10 @@ class Exchange(Call[Any]):
             return
         self.open = body
         endless = is_endless(response)
-        deadline = inf if endless else self.total_deadline()
-        if deadline < inf:
-            body.watch(deadline, self._timed_out(deadline))
+        deadline = self._body_deadline(endless=endless)
+        idle = self._idle_timeout(endless=endless)
+        if deadline < inf or idle < inf:
+            body.watch(deadline, idle, self._timed_out(deadline, idle))
         if transport.release == "headers":
             body.end(verdict)
         elif endless and self._is_probe():
@@ -209,11 +214,33 @@ class Exchange(Call[Any]):
             return b""
         return content
 
-    def _timed_out(self, deadline: float) -> Callable[[], BaseException]:
-        """Return what makes the error of a body that is still open at the deadline."""
-        family, request = self._transport.family, self._request
-        seconds = round(deadline - self.started, 3)
-        return lambda: family.adopt(CallTimeoutError(seconds), request)
+    def _body_deadline(self, *, endless: bool) -> float:
+        """Return the loop time at which the body must have ended."""
+        seconds = self._settings.body_deadline
+        if seconds is not None:
+            return self.started + seconds
+        return inf if endless else self.total_deadline()
+
+    def _idle_timeout(self, *, endless: bool) -> float:
+        """Return the seconds that a read of the body may wait."""
+        seconds = self._settings.idle_timeout
+        if seconds is not None:
+            return seconds
+        if not endless:
+            return inf
+        # Ours is a default: it gives way to a longer read that the caller has asked for.
+        asked = self.asked_seconds if self.asked_seconds < inf else 0.0
+        return max(self._transport.idle_timeout, asked)
+
+    def _timed_out(self, deadline: float, idle: float) -> Callable[[Phase], BaseException]:
+        """Return what makes the error of a body that is still open when its time is up."""
+        adopt, request, started = self._transport.family.adopt, self._request, self.started
+
+        def make(phase: Phase) -> BaseException:
+            seconds = idle if phase == "idle" else round(deadline - started, 3)
+            return adopt(CallTimeoutError(seconds, phase=phase), request)
+
+        return make
 
     def _is_probe(self) -> bool:
         ticket: Any = self.ticket

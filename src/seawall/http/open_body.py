@@ -9,7 +9,8 @@ What the attempt holds, its slot, its ticket and its verdict, belongs to the end
    not clean, the client's pool is repaired.
 3. A head that was no SUCCESS keeps its verdict. Else the whole body is a SUCCESS, an error in it
    is a FAILURE, and an early end that the caller chose is NEUTRAL.
-4. One alarm per body ends it at the deadline, also when nobody reads.
+4. One alarm per body ends it at the deadline, also when nobody reads. A read that waits for longer
+   than a read may ends it too.
 5. :class:`OpenBody` knows neither the response nor the stream that the caller holds, and nothing
    else that outlives the attempt does. Or one that was dropped would never be collected.
 """
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seawall.core.clock import Loop
+    from seawall.http.reader import Phase
 
 DRAIN_BYTES: Final = 64 * 1024
 """At most so much of a response is read in order to keep its connection."""
@@ -95,10 +97,17 @@ class OpenBody(OpenAttempt):
         self._repair = repair
         self._alarm: TimerHandle | None = None
 
-    def watch(self, deadline: float, timed_out: Callable[[], BaseException]) -> None:
-        """End the body at this loop time; reads then raise what ``timed_out`` returns."""
-        self._reader.deadline = deadline
-        self._reader.timed_out = timed_out
+    def watch(
+        self, deadline: float, idle: float, timed_out: Callable[[Phase], BaseException]
+    ) -> None:
+        """End the body at this loop time, or when a read waits for longer than ``idle`` seconds.
+
+        Reads then raise what ``timed_out`` returns.
+        """
+        reader = self._reader
+        reader.deadline = deadline
+        reader.idle = idle
+        reader.timed_out = timed_out
         if self._on_asyncio and deadline < inf:
             self._alarm = self._loop.call_at(deadline, self._expire)
 
@@ -209,8 +218,8 @@ class OpenBody(OpenAttempt):
     def _expire(self) -> None:
         """End the body at its deadline: through the read that waits, or without one."""
         self._alarm = None
-        if not self._reader.interrupt() and not self.closed:
-            self.error = self._reader.timed_out()
+        if not self._reader.interrupt("call") and not self.closed:
+            self.error = self._reader.timed_out("call")
             self.ahead.clear()
             self._end_in_background()
 
@@ -237,6 +246,7 @@ class OpenBody(OpenAttempt):
         self._repair()
 
     def _disarm(self) -> None:
+        self._reader.rest()
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None

@@ -1,8 +1,10 @@
-"""Reading the stream of a response, chunk by chunk, until a deadline.
+"""Reading the stream of a response, chunk by chunk, until a deadline, and none for too long.
 
-A read that waits at the deadline is cancelled, and its cancellation turned into our timeout in the
-way of ``asyncio.timeout``: taken back with ``Task.uncancel()``, and only if nobody else has asked
-to cancel the task. No cancel scope is ever open between two reads, which may be in different tasks.
+A read that waits at the deadline, or for longer than a read may, is cancelled, and its cancellation
+turned into our timeout in the way of ``asyncio.timeout``: taken back with ``Task.uncancel()``, and
+only if nobody else has asked to cancel the task. No cancel scope is ever open between two reads,
+which may be in different tasks. One alarm watches all reads of a body: it is not armed anew for
+each of them, but looks, when it goes off, since when the read waits that waits then.
 """
 
 from __future__ import annotations
@@ -10,14 +12,17 @@ from __future__ import annotations
 from asyncio import CancelledError, Task, create_task, current_task
 from asyncio import wait as wait_for
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import anyio
 
 if TYPE_CHECKING:
+    from asyncio import TimerHandle
     from collections.abc import AsyncIterator, Callable
 
     from seawall.core.clock import Loop
+
+Phase: TypeAlias = Literal["call", "idle"]
 
 
 class Reader:
@@ -30,60 +35,70 @@ class Reader:
 
     Attributes:
         deadline: loop time at which a read that waits ends.
-        timed_out: makes the error of such a read.
+        idle: seconds that each read may wait.
+        timed_out: makes the error of a read that was ended, by what ended it.
         size: bytes read so far.
         complete: whether the end of the stream was reached.
     """
 
     __slots__ = (
+        "_alarm",
         "_fired",
         "_iterator",
         "_loop",
         "_on_asyncio",
         "_pending",
+        "_since",
         "_stream",
         "_task",
         "complete",
         "deadline",
+        "idle",
         "size",
         "timed_out",
     )
 
     def __init__(self, stream: Any, loop: Loop, *, on_asyncio: bool) -> None:
         self.deadline: float = inf
-        self.timed_out: Callable[[], BaseException] = TimeoutError
+        self.idle: float = inf
+        self.timed_out: Callable[[Phase], BaseException] = TimeoutError
         self.size = 0
         self.complete = False
         self._stream = stream
-        self._loop = loop
+        self._loop: Any = loop
         self._on_asyncio = on_asyncio
         self._iterator: AsyncIterator[bytes] | None = None
         self._pending: Task[bytes | None] | None = None
         self._task: Task[Any] | None = None
-        self._fired = False
+        self._fired: Phase | None = None
+        self._since = 0.0
+        self._alarm: TimerHandle | None = None
 
     async def next(self) -> bytes:
         """Return the next chunk.
 
         Raises:
             StopAsyncIteration: there is none.
-            BaseException: what ``timed_out`` makes, at the deadline.
+            BaseException: what ``timed_out`` makes, at the deadline or when it has waited too long.
         """
-        if self.deadline == inf:
+        if self.deadline == inf and self.idle == inf:
             return await self._advance()
-        if self._fired:
+        if self._fired is not None:
             # The last chunk came in spite of the cancellation.
-            raise self.timed_out()
+            raise self.timed_out(self._fired)
         task = current_task() if self._on_asyncio else None
         if task is None:
             return await self._next_within_scope()
+        if self.idle < inf:
+            self._watch()
         cancelling = task.cancelling()
         self._task = task
         try:
             chunk = await self._advance()
         except BaseException as error:
-            if self._fired and task.uncancel() <= cancelling and isinstance(error, CancelledError):
-                raise self.timed_out() from error
+            fired = self._fired
+            if fired and task.uncancel() <= cancelling and isinstance(error, CancelledError):
+                raise self.timed_out(fired) from error
             raise
         else:
             if self._fired:
@@ -109,13 +124,19 @@ class Reader:
         await wait_for({pending}, timeout=max(0.0, until - self._loop.time()))
         return await self._take(pending) if pending.done() else None
 
-    def interrupt(self) -> bool:
+    def interrupt(self, phase: Phase) -> bool:
         """End the read that waits with our timeout; say whether there is one."""
         if self._task is None or self._fired:
             return False
-        self._fired = True
+        self._fired = phase
         self._task.cancel()
         return True
+
+    def rest(self) -> None:
+        """Watch no longer."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     async def close(self) -> None:
         """Close the stream."""
@@ -128,9 +149,27 @@ class Reader:
         await self._stream.aclose()
 
     async def _next_within_scope(self) -> bytes:
-        with anyio.CancelScope(deadline=self.deadline):
+        idle_until = self._loop.time() + self.idle
+        with anyio.CancelScope(deadline=min(self.deadline, idle_until)):
             return await self._advance()
-        raise self.timed_out()
+        raise self.timed_out("idle" if idle_until < self.deadline else "call")
+
+    def _watch(self) -> None:
+        """Note that a read begins to wait; the alarm, armed once, looks at it when it goes off."""
+        self._since = self._loop.time()
+        if self._alarm is None:
+            self._alarm = self._loop.call_at(self._since + self.idle, self._look)
+
+    def _look(self) -> None:
+        self._alarm = None
+        if self._task is None:
+            # The next read arms it again.
+            return
+        due = self._since + self.idle
+        if self._loop.time() < due:
+            self._alarm = self._loop.call_at(due, self._look)
+        else:
+            self.interrupt("idle")
 
     async def _advance(self) -> bytes:
         pending = self._pending

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from math import inf
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from seawall.core.checks import check_number, check_type
 from seawall.core.errors import UsageError
 
 IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
@@ -17,31 +18,40 @@ _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class Settings(NamedTuple):
-    """What a request's ``extensions={"seawall": {...}}`` may say.
+    """What a request's ``extensions={"seawall": {...}}`` may say; ``None`` leaves it as it is.
 
     Attributes:
         idempotent: whether the request may be processed twice; outranks everything else.
         replayable: whether its body can be sent again; outranks what is known of it.
-        key: the key of its policies, in place of its origin.
+        key: the key of its policies, in place of its origin: anything that can be a key of a dict.
+        timeout: seconds that the whole call may take, in place of a default that nobody gave; a
+            ``Timeout`` of the user's own still holds.
+        body_deadline: seconds from the beginning of the call until the body of the response must
+            have ended, in place of the call's deadline, and also for a response that has none;
+            ``math.inf`` for no deadline.
+        idle_timeout: seconds that each read of the body may wait; ``math.inf`` for ever.
     """
 
     idempotent: bool | None = None
     replayable: bool | None = None
     key: Any = None
+    timeout: float | None = None
+    body_deadline: float | None = None
+    idle_timeout: float | None = None
 
 
-_NONE: Final = Settings()
+NO_SETTINGS: Final = Settings()
 
 
 def settings_of(request: Any) -> Settings:
     """Return the settings that a request carries.
 
     Raises:
-        UsageError: a name is not known, or a value is of the wrong type.
+        UsageError: a name is not known, or a value is not what it must be.
     """
     given = request.extensions.get("seawall")
     if given is None:
-        return _NONE
+        return NO_SETTINGS
     if not _is_mapping(given):
         raise UsageError(f"extensions['seawall'] must be a mapping of settings, not {given!r}")
     settings: dict[str, Any] = dict(given)
@@ -51,12 +61,27 @@ def settings_of(request: Any) -> Settings:
             f"unknown setting in extensions['seawall']: {', '.join(unknown)}; "
             f"known are {', '.join(Settings._fields)}"
         )
-    for name in ("idempotent", "replayable"):
-        if not isinstance(settings.get(name), bool | None):
-            raise UsageError(
-                f"extensions['seawall'][{name!r}] must be a bool or None, not {settings[name]!r}"
-            )
+    for name, value in settings.items():
+        try:
+            _check(name, value)
+        except (TypeError, ValueError) as wrong:
+            raise UsageError(str(wrong)) from None
     return Settings(**settings)
+
+
+def _check(name: str, value: object) -> None:
+    parameter = f"extensions['seawall'][{name!r}]"
+    match name:
+        case "idempotent" | "replayable":
+            check_type(parameter, value, bool, "a bool or None", optional=True)
+        case "key":
+            check_type(parameter, value, Hashable, "hashable", optional=True)
+            # A tuple is, unless something in it is not.
+            hash(value)
+        case "timeout":
+            check_number(parameter, value, above=0, optional=True)
+        case _:
+            check_number(parameter, value, above=0, infinite=True, optional=True)
 
 
 def origin(request: Any) -> str:

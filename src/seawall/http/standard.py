@@ -9,6 +9,7 @@ from seawall.core.pipeline import Pipeline
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import CircuitBreaker
 from seawall.policies.keyed import Keyed
+from seawall.policies.rate_limiter import RateLimiter
 from seawall.policies.retry import Retry, exponential
 from seawall.policies.timeout import Timeout
 
@@ -30,7 +31,21 @@ class DefaultTimeout(Timeout):
     def seconds_for(self, call: Call[Any]) -> float:
         """Return the limit for this call."""
         asked: float = getattr(call, "asked_seconds", 0.0)
-        return self.seconds + max(0.0, asked - ATTEMPT_SECONDS)
+        if asked <= ATTEMPT_SECONDS:
+            return self.seconds
+        return self.seconds + asked - ATTEMPT_SECONDS
+
+
+class DefaultTotal(DefaultTimeout):
+    """A timeout of the whole call that nobody asked for; the request's own ``timeout`` is instead.
+
+    What enforces that one stands further outside.
+    """
+
+    def seconds_for(self, call: Call[Any]) -> float:
+        """Return the limit for this call."""
+        asked: float | None = getattr(call, "asked_total", None)
+        return inf if asked is not None else super().seconds_for(call)
 
 
 def standard(
@@ -44,13 +59,14 @@ def standard(
     """Return the pipeline that suits most HTTP clients.
 
     ``Timeout(30)``, ``Retry(3)`` with full jitter from 0.25 s to 8 s, then for each origin
-    ``CircuitBreaker()`` and ``Bulkhead(100)``, whose queue waits as long as the deadline, then
-    ``Timeout(10)`` for each attempt.
+    ``RateLimiter(None)``, which only obeys ``Retry-After`` (for 60 s at most, and for all requests
+    to the origin), ``CircuitBreaker()`` and ``Bulkhead(100)``, whose queue waits as long as the
+    deadline, then ``Timeout(10)`` for each attempt.
 
     Args:
         timeout: seconds for the whole call: queueing, attempts, waits and the body of the
             response. Default: 30, and longer where the request's own read timeout is longer than
-            10 s, by as much as that.
+            10 s, by as much as that; or what the request's settings say.
         attempts: attempts at most, the first one counted.
         attempt_timeout: seconds until the headers of one attempt. Default: 10, or the request's
             own read timeout if that is longer.
@@ -63,23 +79,19 @@ def standard(
     """
 
     def for_origin(origin: Any) -> Pipeline:  # noqa: ARG001 - refusals show the key of the call
-        policies: list[Policy] = [CircuitBreaker(name=name)]
+        policies: list[Policy] = [RateLimiter(None), CircuitBreaker(name=name)]
         if limit is not None:
             policies.append(Bulkhead(limit, queue=inf))
         return Pipeline(*policies)
 
     # A wrong limit is told here, not by the first request.
     for_origin(None)
+    total = DefaultTotal(TOTAL_SECONDS, name=name)
+    of_attempt = DefaultTimeout(ATTEMPT_SECONDS, name=name)
     return Pipeline(
-        _timeout(timeout, TOTAL_SECONDS, name),
+        total if timeout is None else Timeout(timeout, name=name),
         Retry(attempts, backoff=exponential(0.25, cap=8.0), max_retry_after=30.0),
         Keyed(for_origin),
-        _timeout(attempt_timeout, ATTEMPT_SECONDS, name),
+        of_attempt if attempt_timeout is None else Timeout(attempt_timeout, name=name),
         name=name,
     )
-
-
-def _timeout(given: float | None, default: float, name: str | None) -> Timeout:
-    if given is None:
-        return DefaultTimeout(default, name=name)
-    return Timeout(given, name=name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeAlias
 
+from seawall.core.checks import check_number
 from seawall.core.errors import CallTimeoutError, RejectedError, UsageError
 from seawall.core.policy import Policy
 from seawall.http.exchange import Exchange
@@ -43,11 +44,14 @@ class Resilience:
             ``None`` to leave it. What must not be sent again is not, whatever it says.
         release: when the slot and the verdict of an attempt are settled: at the end of the
             ``"body"``, or already at its ``"headers"``.
+        idle_timeout: seconds that each read may wait of a body that has no deadline (an event
+            stream, or what follows a 101); longer where the request's own read timeout is;
+            ``math.inf`` for ever.
 
     Raises:
         UsageError: the transport is none of this client's async ones.
         TypeError: an argument is of the wrong type.
-        ValueError: ``release`` is neither of the two.
+        ValueError: ``release`` is neither of the two, or a number is out of range.
     """
 
     family: ClassVar[Family]
@@ -61,6 +65,7 @@ class Resilience:
         idempotent: Idempotent = None,
         classify: Classify | None = None,
         release: Release = "body",
+        idle_timeout: float = 300.0,
     ) -> None:
         if policy is not None and not isinstance(policy, Policy):
             raise TypeError(f"policy must be a policy, a pipeline or None, not {policy!r}")
@@ -74,6 +79,7 @@ class Resilience:
             raise TypeError(f"classify must be a callable of the outcome or None, not {classify!r}")
         if release not in {"body", "headers"}:
             raise ValueError(f"release must be 'body' or 'headers', not {release!r}")
+        check_number("idle_timeout", idle_timeout, above=0, infinite=True)
         self.policy: Policy = standard() if policy is None else policy
         self.inner: Any = self._default_transport(policy) if transport is None else transport
         self._check_inner()
@@ -81,6 +87,7 @@ class Resilience:
         self.idempotent = idempotent
         self.classify = classify
         self.release = release
+        self.idle_timeout = idle_timeout
         self._pools: tuple[Any, ...] | None = None
         self._warned = False
 
@@ -113,7 +120,10 @@ class Resilience:
         if sdk_count is not None and sdk_count != "0":
             self._pay(exchange.started)
         try:
-            response = await self.policy.conduct(exchange)
+            policy = self.policy
+            if exchange.asked_total is not None:
+                policy = policy.bind(timeout=exchange.asked_total)
+            response = await policy.conduct(exchange)
         except GeneratorExit:
             exchange.drop()
             raise
