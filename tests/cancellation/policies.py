@@ -47,6 +47,8 @@ class Case:
             awaited, so those that have a task of their own end a little later.
         interval: seconds at most from one attempt to the next that waits, where that does not go
             by what others hold.
+        roomy: makes one that any number of calls may be in, or wait for, where ``make`` makes one
+            that refuses most of them.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Case:
     prepare: Callable[[Any], object] | None = None
     side_by_side: bool = False
     interval: float = 0.0
+    roomy: Callable[[], Policy] | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -163,19 +166,39 @@ PARTS = [
     Case("ending_breaker", lambda: CircuitBreaker(100, end_stalled=True), in_breaker),
     Case("child_breaker", lambda: CircuitBreaker(100, parent=CircuitBreaker(100)), in_breaker),
     Case("shadow_breaker", lambda: CircuitBreaker(1, open_for=1.0, shadow=True), in_breaker),
-    bulkhead := Case("bulkhead", lambda: Bulkhead(1, queue=9), in_bulkhead),
-    hurried := Case("bulkhead_max_wait", lambda: Bulkhead(1, queue=9, max_wait=9.0), in_bulkhead),
+    bulkhead := Case(
+        "bulkhead",
+        lambda: Bulkhead(1, queue=9),
+        in_bulkhead,
+        roomy=lambda: Bulkhead(100, queue=inf),
+    ),
+    hurried := Case(
+        "bulkhead_max_wait",
+        lambda: Bulkhead(1, queue=9, max_wait=9.0),
+        in_bulkhead,
+        roomy=lambda: Bulkhead(100, queue=inf, max_wait=99.0),
+    ),
     adaptive_limit := Case(
-        "adaptive_limit", lambda: AdaptiveLimit(1, maximum=1, max_wait=9.0), in_bulkhead
+        "adaptive_limit",
+        lambda: AdaptiveLimit(1, maximum=1, max_wait=9.0),
+        in_bulkhead,
+        roomy=lambda: AdaptiveLimit(100, max_wait=99.0),
     ),
     Case("adaptive_limit_default", lambda: AdaptiveLimit(1, maximum=1), in_bulkhead),
     Case("load_shedder", shedder),
-    limiter := Case("limiter", lambda: RateLimiter(2), in_limiter, interval=0.5),
+    limiter := Case(
+        "limiter",
+        lambda: RateLimiter(2),
+        in_limiter,
+        interval=0.5,
+        roomy=lambda: RateLimiter(1000, burst=5),
+    ),
     Case(
         "costly_limiter",
         lambda: RateLimiter(4, burst=4, cost=4, actual=lambda result: 2),
         in_limiter,
         interval=1.0,
+        roomy=lambda: RateLimiter(4000, burst=4, cost=4, actual=lambda result: 2),
     ),
     fallback := Case("fallback", lambda: Fallback(value=Spare("fallback"))),
     keyed := Case(

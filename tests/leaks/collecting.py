@@ -24,6 +24,18 @@ def alive(ours: Collection[str]) -> Counter[str]:
     return found
 
 
+def made_by(*packages: str) -> Counter[str]:
+    """Count the objects of all types that these packages define."""
+    kinds = Counter(map(type, gc.get_objects()))
+    return Counter(
+        {
+            f"{kind.__module__}.{kind.__qualname__}": number
+            for kind, number in kinds.items()
+            if kind.__module__.partition(".")[0] in packages
+        }
+    )
+
+
 def check_all_freed(
     ours: Collection[str],
     main: Callable[[], Coroutine[Any, Any, None]],

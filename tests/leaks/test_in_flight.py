@@ -1,15 +1,17 @@
-"""10,000 calls at once through the stack of five: nothing of them stays."""
+"""10,000 calls at once, through each policy and a stack of five: nothing of them stays."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
 
 from seawall import Bulkhead, CallTimeoutError, CircuitBreaker, Hedge, Pipeline, Retry, Timeout
-from tests.leaks.collecting import check_all_freed
+from tests.cancellation.policies import PARTS, Case
+from tests.leaks.collecting import check_all_freed, made_by
 from tests.virtual_time import run
 
 CALLS = 10_000
@@ -18,6 +20,7 @@ OURS = {
     "RaceOnAsyncio",
     "Runner",
     "Ticket",
+    "Turn",
     "Waiter",
     "_Running",
     "_Block",
@@ -97,6 +100,67 @@ def test_ten_thousand_calls_in_flight(way, end, limit):
         assert current.timers() == []
 
     check_all_freed(OURS, main, rest)
+
+
+# What a policy itself makes at its first calls: a line, lanes, the buckets of a window.
+FEW = 100
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        execute,
+        pytest.param(block, marks=pytest.mark.soak),
+        pytest.param(loop, marks=pytest.mark.soak),
+    ],
+)
+@pytest.mark.parametrize("case", PARTS, ids=str)
+def test_ten_thousand_calls_of_each_policy(case: Case, way: Any):
+    """Answered, failed, timed out or cancelled side by side: nothing stays, whatever the policy."""
+    policy = (case.roomy or case.make)()
+    pipeline = Pipeline(Timeout(1000.0), Retry(2, backoff=0.5, budget=None), policy, Timeout(9.0))
+
+    async def main() -> None:
+        if case.prepare is not None:
+            case.prepare(policy)
+            await asyncio.sleep(2.0)
+        gate = asyncio.Event()
+
+        async def work(end: str) -> str:
+            await gate.wait()
+            if end == "hangs":
+                # Not a long sleep: asyncio keeps the context of a timer that is cancelled.
+                await asyncio.Event().wait()
+            if end == "fails":
+                raise OSError("made up")
+            return "answer"
+
+        ends = ["answers", "fails", "hangs", "leaves"] * (CALLS // 4)
+        calls = [way(pipeline, partial(work, end)) for end in ends]
+        tasks = [asyncio.create_task(call) for call in calls]
+        del calls
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gate.set()
+        for task, end in zip(tasks, ends, strict=True):
+            if end == "leaves":
+                task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        left = [isinstance(each, asyncio.CancelledError) for each in outcomes]
+        assert sum(left) <= CALLS // 4
+        assert case.held(policy) == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    async def rest() -> None:
+        current: Any = asyncio.get_running_loop()
+        await asyncio.sleep(1001.0)
+        assert current.timers() == []
+        assert case.held(policy) == 0
+
+    before = made_by("seawall", "write-your-own-policy")
+    check_all_freed(OURS, main, rest)
+    grown = made_by("seawall", "write-your-own-policy") - before
+    assert {kind: number for kind, number in grown.items() if number > FEW} == {}
 
 
 def outcome(value: object) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import weakref
+from contextvars import ContextVar
 
 import anyio
 import pytest
@@ -105,6 +108,30 @@ async def test_one_timer_for_all_who_wait():
             assert limiter.waiting in {49, 50}
             assert timers() == 1
         assert timers() == 0
+
+
+async def test_an_alarm_keeps_no_context():
+    """What the first call had in its context is free when that has ended, though others wait."""
+
+    class Request:
+        """Something that a context variable holds."""
+
+    async def first():
+        variable.set(request := Request())
+        seen.append(weakref.ref(request))
+        await limiter.execute(Script("fine"))
+
+    variable, limiter, seen = ContextVar("variable"), RateLimiter(1), []
+    await limiter.execute(Script("fine"))
+    async with company() as group:
+        group.start_soon(first)
+        await turns()
+        for _ in range(3):
+            group.start_soon(limiter.execute, Script("fine"))
+        await anyio.sleep(2.5)
+        gc.collect()
+        assert limiter.waiting == 2
+        assert seen[0]() is None
 
 
 async def test_who_leaves_last_leaves_no_timer():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextvars import Context
 from math import inf, ulp
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,7 +34,17 @@ class Line:
             to the waiter, if there is one.
     """
 
-    __slots__ = ("_ahead", "_alarm", "_pacer", "_refuse", "_slack", "_timer", "loop", "queue")
+    __slots__ = (
+        "_ahead",
+        "_alarm",
+        "_context",
+        "_pacer",
+        "_refuse",
+        "_slack",
+        "_timer",
+        "loop",
+        "queue",
+    )
 
     def __init__(self, pacer: Pacer, loop: Loop, refuse: Callable[..., BaseException]) -> None:
         self.loop = loop
@@ -46,6 +57,8 @@ class Line:
         self._slack = inf
         self._timer: Any = None
         self._alarm = inf
+        # Of its own: an alarm is set from the one before, and must not keep a call's for ever.
+        self._context = Context()
 
     async def wait(
         self,
@@ -145,7 +158,7 @@ class Line:
             self._end_alarm()
             loop: Any = self.loop
             self._alarm = when
-            self._timer = loop.call_at(when, self._on_alarm)
+            self._timer = loop.call_at(when, self._on_alarm, context=self._context)
 
     def _end_alarm(self) -> None:
         timer, self._timer = self._timer, None
