@@ -226,40 +226,6 @@ def test_in_shadow_each_call_that_waits_would_be_refused():
     assert (circuit.would_refuse, circuit.would_refuse_succeeded) == (3, 1)
 
 
-def test_only_calls_from_before_the_trip_are_ended():
-    """A probe that is as old as silence is not among them."""
-    circuit = Circuit(2, open_for=1.0, end_stalled=True, probes=5, probe_lease=60.0)
-    ended = []
-    circuit.on_stalled = ended.append
-    for now in (0.0, 0.1, 0.2):
-        call(circuit, SUCCESS, now)
-    before = [circuit.admit(1.0) for _ in range(3)]
-    believe(circuit)
-    with pytest.raises(CircuitOpenError):
-        circuit.admit(2.5)
-    assert ended == before[1:]
-    probe = circuit.admit(3.6)
-    assert probe.probe
-    circuit.settle(circuit.admit(5.5), NEUTRAL, 5.5)
-    assert ended == before[1:]
-
-
-def test_a_place_is_made_by_a_sign_of_life_of_another_call_only():
-    """The late success of a probe itself frees no other probe's place."""
-    circuit = Circuit(1, open_for=1.0, close_after=3, probes=2, probe_lease=60.0)
-    for now in (0.0, 0.1, 0.2):
-        call(circuit, SUCCESS, now)
-    call(circuit, FAILURE, 0.3)
-    late, other = circuit.admit(1.5), circuit.admit(1.5)
-    with pytest.raises(CircuitOpenError):
-        circuit.admit(3.5)
-    circuit.settle(late, SUCCESS, 3.6)
-    assert circuit.admit(3.7).probe
-    with pytest.raises(CircuitOpenError):
-        circuit.admit(3.8)
-    circuit.settle(other, NEUTRAL, 3.9)
-
-
 def test_a_shorter_lease_ends_before_an_earlier_one():
     """An answer may make the next lease shorter: its place is then the first to be free."""
     circuit = Circuit(1, open_for=1.0, probes=2, close_after=9)
@@ -273,3 +239,16 @@ def test_a_shorter_lease_ends_before_an_earlier_one():
     circuit.admit(4.5)
     assert circuit.retry_after(4.5) == 15.0
     assert circuit.admit(19.5).probe
+
+
+def test_a_call_that_a_listener_let_in_is_evidence():
+    """Where a listener closes the circuit as the first probe comes, that is a call like others."""
+    circuit = Circuit(2, open_for=1.0)
+    circuit.on_change = lambda transition: (
+        circuit.reset(transition.time) if transition.after is State.HALF_OPEN else None
+    )
+    circuit.trip(0.0)
+    first = circuit.admit(1.0)
+    assert (circuit.state, first.probe) == (State.CLOSED, False)
+    circuit.settle(first, FAILURE, 1.1)
+    assert circuit.evidence(1.1) == (1, 1)
