@@ -23,6 +23,7 @@ from seawall import (
     Kind,
     Percentile,
     Pipeline,
+    Policy,
     RejectedError,
     Retry,
     RetryBudget,
@@ -30,6 +31,7 @@ from seawall import (
     Verdict,
 )
 from seawall.core.open_attempt import OpenAttempt
+from seawall.core.waiting import Waiter
 from tests.doubles import Witness, virtual
 from tests.virtual_time import VirtualLoop, run
 
@@ -646,6 +648,123 @@ async def test_waiting_for_a_slot_is_not_learned():
         for _ in range(3):
             group.start_soon(pipeline.execute, anyio.sleep, 1.0)
     assert hedge.snapshot().delay < 1.06
+
+
+# When nobody asks for an answer any more.
+
+
+async def test_no_hedge_begins_for_a_caller_that_is_gone():
+    """The delay of a cancelled call may pass while its first attempt cleans up."""
+    begun = []
+
+    async def work():
+        begun.append(1)
+        try:
+            await anyio.sleep(60.0)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(5.0)
+
+    hedge = Hedge(1.0)
+    with anyio.move_on_after(0.5):
+        await hedge.execute(work)
+    assert len(begun) == 1
+    assert counts(hedge) == (0, 0, 0, 0)
+
+
+async def test_no_hedge_begins_after_an_interruption():
+    """Also where that ends a wait of the first attempt, which then cleans up for a while."""
+
+    class Waits(Policy):
+        async def run(self, call, proceed):
+            if call.attempt > 1:
+                return await proceed(call)
+            await anyio.sleep(1.5)
+            try:
+                return await call.turn(Waiter())
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(5.0)
+
+    work = Attempts((2.0, KeyboardInterrupt), (60.0, "too late"))
+    with pytest.raises(KeyboardInterrupt):
+        await Pipeline(Hedge(1.0, max_hedges=3), Waits()).execute(work)
+    assert work.begun == 1
+
+
+def test_a_failed_result_in_answer_to_a_cancellation():
+    """It is what the function made of it, as an error would be: nobody waits for the hedge."""
+
+    async def work():
+        begun.append(1)
+        try:
+            await asyncio.sleep(60.0)
+        except asyncio.CancelledError:
+            if len(begun) == 2:
+                return "failed"
+            raise
+        return "fine"
+
+    async def main():
+        classify = Classifier(results=lambda result: result == "failed")
+        call = asyncio.create_task(Pipeline(Hedge(1.0), classify=classify).execute(work))
+        await asyncio.sleep(2.0)
+        call.cancel()
+        return await call
+
+    begun = []
+    assert run(main()) == "failed"
+
+
+def test_a_hedge_that_gets_no_task():
+    """What a task factory raises is for the caller to hear, who would wait for ever otherwise."""
+
+    def refuse(loop, coroutine, **options):
+        raise MemoryError
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        call = asyncio.create_task(hedge.execute(Attempts((60.0, "first"))))
+        await asyncio.sleep(0.5)
+        loop.set_task_factory(refuse)
+        with pytest.raises(MemoryError):
+            await call
+        loop.set_task_factory(None)
+
+    hedge = Hedge(1.0)
+    run(main())
+    assert hedge.snapshot().in_flight == 0
+
+
+def test_an_interrupt_in_a_hedge_whose_caller_is_gone():
+    """It ends the program by way of the loop, as in any task that nobody awaits."""
+
+    async def work():
+        tasks.append(asyncio.current_task())
+        try:
+            await asyncio.sleep(60.0)
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+    class Closed:
+        def __await__(self):
+            call = Hedge(1.0).execute(work).__await__()
+            next(call)
+            yield from asyncio.sleep(1.5).__await__()
+            call.close()
+
+    async def main():
+        await Closed()
+        await asyncio.sleep(60.0)
+
+    tasks = []
+    loop = VirtualLoop()
+    task = loop.create_task(main())
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(task)
+    loop.run_until_complete(task)
+    assert isinstance(tasks[1].exception(), KeyboardInterrupt)
+    loop.close()
 
 
 # The rest of what a policy is.

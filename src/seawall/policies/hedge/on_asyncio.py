@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from seawall.core.call import is_cancellation
 from seawall.core.clock import call_on
 from seawall.policies.hedge.race import Race
 from seawall.policies.hedge.runner import is_good
@@ -78,9 +79,6 @@ class RaceOnAsyncio(Race[T]):
                 raise
             if not self._take_back(first, error):
                 self.raised(first, error)
-                if self._task.cancelling() > self._cancelling:
-                    # Somebody has cancelled the call, and that is what the function made of it.
-                    self.decide(first)
         else:
             call.ticket = self.outer
             if self._timer is not None:
@@ -92,6 +90,9 @@ class RaceOnAsyncio(Race[T]):
             first = self.make_first()
             self._take_back(first, None)
             self.returned(first, value)
+        if self._was_cancelled():
+            # That is what the function made of it.
+            self.decide(first)
         del self._task
         self.learn(good=first.succeeded)
         await self._join()
@@ -112,17 +113,29 @@ class RaceOnAsyncio(Race[T]):
 
     def _try(self) -> None:
         self._timer = None
+        if self._was_cancelled():
+            # The first attempt cleans up, and nobody asks for an answer.
+            return
         try:
             runner = self.make_hedge()
+            if runner is None:
+                return
+            self._start(runner)
         except BaseException as error:
-            # Of a listener; the caller must hear it, not the loop.
+            # Of a listener or a task factory; the caller must hear it, not the loop.
             self.interrupt(error)
-            return
-        if runner is None:
-            return
-        runner.task = task = self._loop.create_task(self._run_hedge(runner))
+        else:
+            self.arm()
+
+    def _start(self, runner: Runner[T]) -> None:
+        hedge = self._run_hedge(runner)
+        try:
+            runner.task = task = self._loop.create_task(hedge)
+        except BaseException:
+            hedge.close()
+            self.running.discard(runner)
+            raise
         task.add_done_callback(partial(self._end, runner))
-        self.arm()
 
     async def _run_hedge(self, runner: Runner[T]) -> None:
         try:
@@ -130,6 +143,9 @@ class RaceOnAsyncio(Race[T]):
         except GeneratorExit:
             raise
         except BaseException as error:
+            if self.over and not isinstance(error, Exception) and not is_cancellation(error):
+                # What ends the program ends it by the loop, where no caller is left.
+                raise
             self.raised(runner, error)
         else:
             self.returned(runner, value)
@@ -163,6 +179,10 @@ class RaceOnAsyncio(Race[T]):
         if not runner.cancelled and runner.task is not None:
             runner.cancelled = True
             runner.task.cancel()
+
+    def _was_cancelled(self) -> bool:
+        """Say whether somebody else has cancelled the task of the caller."""
+        return self._task.cancelling() > self._cancelling
 
     def _take_back(self, first: Runner[T], error: BaseException | None) -> bool:
         """Take back the race's own cancellation; say whether that is all that the error is."""

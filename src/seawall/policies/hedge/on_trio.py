@@ -90,7 +90,7 @@ class RaceOnTrio(Race[T]):
             while self.first is None and self.may_have_more:
                 with anyio.CancelScope(deadline=self._due) as self._nap:
                     await anyio.sleep_forever()
-                if self.first is not None or self.call.now() < self._due:
+                if self.first is not None or self.call.now() < self._due or not self.may_have_more:
                     continue
                 runner = self.make_hedge()
                 if runner is None:

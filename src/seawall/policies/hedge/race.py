@@ -129,7 +129,9 @@ class Race(ABC, Generic[T]):
     @property
     def may_have_more(self) -> bool:
         """Whether another attempt may begin when it is due."""
-        return len(self.hedges) < self.hedge.max_hedges and self.winner is None
+        more = len(self.hedges) < self.hedge.max_hedges
+        # The first attempt may go on for a while when the race is over.
+        return more and self.winner is None and self.interruption is None
 
     def make_hedge(self) -> Runner[T] | None:
         """Return another attempt, if there may be one now."""
