@@ -79,7 +79,9 @@ def test_a_number_above_the_burst_is_refused_at_once(cost):
         RateLimiter(1, burst=10, cost=cost)
 
 
-@pytest.mark.parametrize("actual", [-1, nan, inf, "3", None, True])
+@pytest.mark.parametrize(
+    "actual", [-1, nan, inf, 10**400, "3", None, True], ids=lambda x: str(x)[:9]
+)
 async def test_a_wrong_actual_is_refused(actual):
     """What it took stands."""
     limiter = RateLimiter(1, burst=10, cost=4, actual=lambda result: actual)
@@ -219,6 +221,24 @@ async def test_who_leaves_while_it_waits_further_inside_gets_it_back():
     with anyio.move_on_after(1.5):
         await pipeline.execute(anyio.sleep, 9)
     assert available(outer) == pytest.approx(1, abs=0.2)
+
+
+async def test_who_leaves_while_it_waits_for_a_further_attempt_does_not():
+    """The one before it was sent."""
+    limiter, bulkhead = RateLimiter(0.001, burst=3), Bulkhead(1, queue=1)
+    held, work = Held(), Script(OSError)
+
+    async def hold():
+        await anyio.sleep(0.5)
+        await bulkhead.execute(held)
+
+    async with company() as group:
+        group.start_soon(hold)
+        with anyio.move_on_after(2):
+            await Pipeline(limiter, Retry(2, backoff=1), bulkhead).execute(work)
+        held.let_go()
+    assert work.calls == 1
+    assert available(limiter) == pytest.approx(2, abs=0.1)
 
 
 async def test_two_limiters_compose():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from math import inf
+from sys import float_info
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seawall.core.call import has_waited
@@ -159,23 +160,33 @@ class RateLimiter(Policy):
         if not number:
             on_queued = partial(self._tell_queued, call, line) if is_heard(self) else None
             number = await line.wait(call, cost, self.max_wait, on_queued)
+        attempt = call.attempt
         try:
             result = await proceed(call)
         except BaseException as error:
             if line is self._line:
-                self._fail(line, call, error, number, cost)
+                # Where there have been several, the first one was sent.
+                waited = has_waited(error) and call.attempt == attempt
+                self._fail(line, call, error, number, cost, waited=waited)
             raise
         if self._settles or call.classifier is not None or call.open is not None:
             self._finish(line, call, result, number, cost)
         return result
 
     def _fail(
-        self, line: Line, call: Call[Any], error: BaseException, number: int, cost: float
+        self,
+        line: Line,
+        call: Call[Any],
+        error: BaseException,
+        number: int,
+        cost: float,
+        *,
+        waited: bool,
     ) -> None:
         verdict = call.judge_error(error)
         if verdict.throttled:
             self._obey(line, verdict)
-        elif has_waited(error) or all(isinstance(leaf, RejectedError) for leaf in leaves_of(error)):
+        elif waited or all(isinstance(leaf, RejectedError) for leaf in leaves_of(error)):
             # Nothing was sent.
             self._give_back(line, number, cost)
 
@@ -260,7 +271,7 @@ class RateLimiter(Policy):
 
     def _ask_actual(self, result: object) -> float:
         ask: Any = self.actual
-        return _checked("actual", ask(result), inf)
+        return _checked("actual", ask(result), _MOST)
 
     def _move(self, loop: Loop) -> Line:
         check_move(self, None if self._line is None else self._line.loop, loop)
@@ -270,6 +281,7 @@ class RateLimiter(Policy):
 
 
 _NUMBERS = (int, float)
+_MOST = float_info.max
 _NO_ARGUMENTS = (
     "cost is a function of the call's arguments, and a block has none.\n"
     "  wrong: RateLimiter(10, burst=5, cost=tokens_of) with `async with limiter:`\n"
@@ -279,7 +291,7 @@ _NO_ARGUMENTS = (
 
 
 def _checked(what: str, units: Any, at_most: float) -> float:
-    if type(units) in _NUMBERS and 0 <= units <= at_most and units < inf:
+    if type(units) in _NUMBERS and 0 <= units <= at_most:
         return units  # type: ignore[no-any-return]
     try:
         check_number(f"what {what} returns", units, at_least=0, at_most=at_most)
