@@ -110,19 +110,23 @@ def test_a_step_that_comes_late_runs_at_once():
     assert events == [NEUTRAL, "release"]
 
 
-def test_a_settle_step_that_raises_gives_back_all_the_same():
-    """Whatever goes wrong in a verdict, no slot is lost."""
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_what_a_step_raises_keeps_no_other_from_running(error):
+    """Whatever goes wrong in one policy, no slot and no ticket of another one is lost."""
     events = []
 
-    def broken(verdict: Verdict) -> None:
-        raise ZeroDivisionError
+    def broken(*verdict: Verdict) -> None:
+        raise error
 
     attempt = OpenAttempt(close_nothing)
-    attempt.on_settle(broken)
-    attempt.on_release(lambda: events.append("release"))
-    with pytest.raises(ZeroDivisionError):
+    for number in range(2):
+        attempt.on_settle(broken)
+        attempt.on_settle(lambda verdict, number=number: events.append(f"settle {number}"))
+        attempt.on_release(broken)
+        attempt.on_release(lambda number=number: events.append(f"release {number}"))
+    with pytest.raises(error):
         attempt.end(SUCCESS)
-    assert events == ["release"]
+    assert events == ["settle 0", "settle 1", "release 0", "release 1"]
 
 
 @pytest.mark.anyio

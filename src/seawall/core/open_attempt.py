@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from seawall.core.verdict import Verdict
 
@@ -21,7 +21,7 @@ class OpenAttempt:
 
     There are two kinds of step, both synchronous: a *settle* step takes the final verdict, a
     *release* step gives something back. They run once, innermost policy first, and a step that is
-    handed in after the end runs at once.
+    handed in after the end runs at once. What a step raises is raised when all have run.
 
     Args:
         close: closes what is still open; awaited by :meth:`discard`.
@@ -55,8 +55,7 @@ class OpenAttempt:
         if self._verdict is None:
             self._verdict = verdict
             steps, self._settles = self._settles, []
-            for step in steps:
-                step(verdict)
+            _take(iter(steps), verdict)
 
     def end(self, verdict: Verdict) -> None:
         """Give the verdict, unless it was given before, and give back what is held, once."""
@@ -67,8 +66,7 @@ class OpenAttempt:
             self.settle(verdict)
         finally:
             steps, self._releases = self._releases, []
-            for step in steps:
-                step()
+            _take(iter(steps))
 
     async def discard(self, verdict: Verdict) -> None:
         """Close what is open, then end the attempt, whatever happens while it closes."""
@@ -78,3 +76,13 @@ class OpenAttempt:
                 await self._close()
         finally:
             self.end(verdict)
+
+
+def _take(steps: Iterator[Callable[..., object]], *verdict: Verdict) -> None:
+    try:
+        for step in steps:
+            step(*verdict)
+    except BaseException:
+        # Code of the user's, such as a listener that ends the program: the others come first.
+        _take(steps, *verdict)
+        raise
