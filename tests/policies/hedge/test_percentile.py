@@ -43,7 +43,7 @@ def test_the_share_that_is_hedged(ratio):
     assert max(shares) <= 1.4
 
 
-@pytest.mark.parametrize("seconds", [0.00001, 0.0001, 0.02, 0.0305, 1.0, 7.7, 900.0])
+@pytest.mark.parametrize("seconds", [0.00001, 0.0001, 0.02, 0.0305, 1.0, 7.7, 1000.0])
 def test_answers_that_all_take_as_long_are_not_hedged(seconds):
     """The delay is never below what all of them take, and at most 5 % above."""
     learned = LearnedDelay(Percentile(0.95))
@@ -51,6 +51,15 @@ def test_answers_that_all_take_as_long_are_not_hedged(seconds):
         learned.learn(seconds, answered=True)
     assert seconds <= learned.delay * (1 + 1e-12)
     assert learned.delay <= max(seconds * 1.0501, 0.0001)
+
+
+def test_answers_that_take_hours_are_not_hedged():
+    """Where the percentile is beyond what is known, only ``at_most`` is a delay."""
+    for at_most in (inf, 600.0):
+        learned = LearnedDelay(Percentile(0.95, at_most=at_most))
+        for _ in range(200):
+            learned.learn(7200.0, answered=True)
+        assert learned.delay == at_most
 
 
 @pytest.mark.parametrize("ratio", RATIOS)

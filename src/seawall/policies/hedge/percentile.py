@@ -5,7 +5,8 @@ The rules:
 1. Durations are counted in buckets, each 5 % wider than the one before. Every new one weighs a
    little more than the last, so that old ones fade.
 2. The delay is the upper edge of the bucket with the percentile in it: never less than the
-   percentile, so that no larger share of the calls is hedged, and at most 5 % more.
+   percentile, so that no larger share of the calls is hedged, and at most 5 % more. Beyond about
+   1,000 seconds it is not known.
 3. What was ended early has lasted at least so long. Where that is longer than the delay, it counts
    as it is: only the share above the delay matters, not how far above it is. Where it is shorter,
    it says nothing.
@@ -21,8 +22,9 @@ from seawall.core.checks import check_count, check_number
 
 _SHORTEST: Final = 0.0001
 _GROWTH: Final = log(1.05)
-_BUCKETS: Final = ceil(log(1000.0 / _SHORTEST) / _GROWTH)
-_EDGES: Final = [_SHORTEST * exp(_GROWTH * number) for number in range(_BUCKETS)]
+_BUCKETS: Final = ceil(log(1000.0 / _SHORTEST) / _GROWTH) + 2
+# The last bucket is for whatever is longer than that.
+_EDGES: Final = [_SHORTEST * exp(_GROWTH * number) for number in range(_BUCKETS - 1)] + [inf]
 # Durations above the percentile that are remembered: the share that is hedged is right to
 # about 1 / sqrt(2 * 50) = 10 % of itself.
 _ABOVE: Final = 50
