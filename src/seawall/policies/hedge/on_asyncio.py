@@ -134,6 +134,7 @@ class RaceOnAsyncio(Race[T]):
         except BaseException:
             hedge.close()
             self.running.discard(runner)
+            runner.end()
             raise
         task.add_done_callback(partial(self._end, runner))
 
