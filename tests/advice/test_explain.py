@@ -32,6 +32,7 @@ from seawall import (
     Percentile,
     Pipeline,
     Policy,
+    RateLimiter,
     RejectedError,
     Retry,
     RetryBudget,
@@ -161,6 +162,42 @@ def numbers(policy, **facts):
                 "2 of those of the last 10 s was accepted"
             ),
         ),
+        (
+            RateLimiter(100, burst=5),
+            (
+                "RateLimiter: lets 100 calls pass in 1 s, up to 5 at once after a quiet time; the "
+                "others wait for their turn, as long as the timeouts around it allow; pauses for "
+                "as long as a server that throttles asks, 60 s at most, all calls together"
+            ),
+        ),
+        (
+            RateLimiter(1, 60, max_wait=0, max_pause=0),
+            ("RateLimiter: lets 1 call pass in 60 s; it refuses what comes too early"),
+        ),
+        (
+            RateLimiter(2_000_000, 60, burst=9_000, cost=len, actual=len, max_wait=2, max_pause=5),
+            (
+                "RateLimiter: lets 2000000 units pass in 60 s, up to 9000 at once after a quiet "
+                "time; a call takes what `cost` says, settled afterwards by `actual`; the others "
+                "wait for their turn, 2 s at most; pauses for as long as a server that throttles "
+                "asks, 5 s at most, all calls together"
+            ),
+        ),
+        (
+            RateLimiter(4, burst=4, cost=2, max_wait=0, max_pause=0),
+            (
+                "RateLimiter: lets 4 units pass in 1 s, up to 4 at once after a quiet time; a call "
+                "takes 2; it refuses what comes too early"
+            ),
+        ),
+        (
+            RateLimiter(None),
+            (
+                "RateLimiter: pauses for as long as a server that throttles asks, 60 s at most, "
+                "all calls together; it does not pace"
+            ),
+        ),
+        (RateLimiter(None, max_pause=0), "RateLimiter: does nothing: no rate, and no pause"),
         (Bulkhead(1), "Bulkhead: lets 1 call run at a time and refuses the others"),
         (
             Bulkhead(5, queue=9),
@@ -334,6 +371,14 @@ def test_it_is_ready_for_json():
         (Pipeline(AdaptiveLimit(), Timeout(2)), (2.25, 1, 1)),
         (Pipeline(AdaptiveLimit(max_wait=None), Timeout(2)), (inf, 1, 1)),
         (Pipeline(LoadShedder(), Timeout(2)), (2.0, 1, 1)),
+        (Pipeline(RateLimiter(5), Timeout(2)), (inf, 1, 1)),
+        (Pipeline(RateLimiter(5, max_wait=3), Timeout(2)), (5.0, 1, 1)),
+        (Pipeline(RateLimiter(5, max_wait=0), Timeout(2)), (2.0, 1, 1)),
+        (Pipeline(RateLimiter(None), Timeout(2)), (inf, 1, 1)),
+        (Pipeline(RateLimiter(None, max_wait=3), Timeout(2)), (5.0, 1, 1)),
+        (Pipeline(RateLimiter(None, max_pause=0), Timeout(2)), (2.0, 1, 1)),
+        (Pipeline(LastGood(5), Timeout(2)), (2.0, 1, 1)),
+        (Pipeline(Fallback(value=1, on=OSError), Fallback(value=2), Timeout(2)), (2.0, 1, 1)),
         (Pipeline(Bulkhead(5), Timeout(2)), (2.0, 1, 1)),
         (Pipeline(Bulkhead(5, queue=5, max_wait=3), Timeout(2)), (5.0, 1, 1)),
         (Pipeline(Bulkhead(5, queue=5), Timeout(2)), (inf, 1, 1)),
@@ -363,6 +408,14 @@ def test_it_is_ready_for_json():
         "adaptive limit",
         "adaptive limit, any wait",
         "load shedder",
+        "rate limiter",
+        "rate limiter, max_wait",
+        "rate limiter, no wait",
+        "pauses alone",
+        "pauses, max_wait",
+        "no pauses",
+        "last good",
+        "fallbacks",
         "no queue",
         "wait",
         "any wait",
@@ -503,6 +556,14 @@ PARTS = st.one_of(
         max_retry_after=st.sampled_from([0.0, 3.0]),
     ),
     st.builds(Bulkhead, st.just(2), queue=st.sampled_from([0, 1]), max_wait=st.just(0.7)),
+    st.builds(AdaptiveLimit, st.just(1), max_wait=st.sampled_from([0.0, 0.7])),
+    st.builds(
+        RateLimiter,
+        st.sampled_from([None, 0.8, 9.0]),
+        burst=st.sampled_from([1, 2]),
+        max_wait=st.sampled_from([0.0, 0.7, 4.0]),
+    ),
+    st.builds(LoadShedder),
     st.builds(CircuitBreaker, st.just(1000), stalls=st.just(False)),
     st.builds(Fallback, value=st.none(), on=st.sampled_from([KeyError, OSError])),
     st.builds(

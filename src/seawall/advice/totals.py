@@ -17,6 +17,7 @@ from seawall.core.errors import RejectedError
 from seawall.policies.adaptive_limit import AdaptiveLimit
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.hedge import Hedge, Percentile
+from seawall.policies.rate_limiter import RateLimiter
 from seawall.policies.retry import Retry
 from seawall.policies.timeout import Timeout
 
@@ -135,6 +136,13 @@ def around_bulkhead(policy: Bulkhead, inner: Totals) -> Totals:
 def around_adaptive_limit(policy: AdaptiveLimit, inner: Totals) -> Totals:
     """Wait for a slot before it."""
     return inner.wait(policy.max_wait)
+
+
+@around.register
+def around_rate_limiter(policy: RateLimiter, inner: Totals) -> Totals:
+    """Wait for a turn, and for the end of a pause, before it."""
+    never = policy.rate is None and policy.max_pause == 0
+    return inner if never else inner.wait(policy.max_wait)
 
 
 @around.register

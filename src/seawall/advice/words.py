@@ -23,6 +23,7 @@ from seawall.policies.hedge import Hedge, Percentile
 from seawall.policies.keyed import Keyed
 from seawall.policies.last_good import LastGood
 from seawall.policies.load_shedder import LoadShedder
+from seawall.policies.rate_limiter import RateLimiter
 from seawall.policies.retry import Retry, RetryBudget
 from seawall.policies.retry.backoff import Exponential
 from seawall.policies.timeout import Timeout, ViewTimeout
@@ -38,7 +39,7 @@ def seconds(value: float) -> str:
 
 def count(number: float, one: str, many: str | None = None) -> str:
     """Return a number with its noun: ``1 probe``, ``2 probes``."""
-    return f"{number:g} {one if number == 1 else many or one + 's'}"
+    return f"{number:.10g} {one if number == 1 else many or one + 's'}"
 
 
 @singledispatch
@@ -127,6 +128,30 @@ def adaptive_limit_words(policy: AdaptiveLimit) -> str:
     if policy.max_wait == 0:
         return f"{limit}, {bounds}, and refuses the others"
     return f"{limit}, {bounds}; the others wait for a slot, {wait_words(policy.max_wait)}"
+
+
+@words.register
+def rate_limiter_words(policy: RateLimiter) -> str:
+    """Tell of a rate limiter."""
+    pause = ""
+    if policy.max_pause > 0:
+        pause = f"pauses for as long as a server that throttles asks, {seconds(policy.max_pause)}"
+        pause = f"{pause} at most, all calls together"
+    if policy.rate is None:
+        return f"{pause}; it does not pace" if pause else "does nothing: no rate, and no pause"
+    units = "call" if policy.cost == 1 and policy.actual is None else "unit"
+    pace = f"lets {count(policy.rate, units)} pass in {seconds(policy.per)}"
+    if policy.burst > 1:
+        pace += f", up to {policy.burst:.10g} at once after a quiet time"
+    if units == "unit":
+        each = "what `cost` says" if callable(policy.cost) else f"{policy.cost:.10g}"
+        settled = "" if policy.actual is None else ", settled afterwards by `actual`"
+        pace += f"; a call takes {each}{settled}"
+    if policy.max_wait == 0:
+        wait = "it refuses what comes too early"
+    else:
+        wait = f"the others wait for their turn, {wait_words(policy.max_wait)}"
+    return f"{pace}; {wait}" + (f"; {pause}" if pause else "")
 
 
 @words.register
