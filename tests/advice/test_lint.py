@@ -10,405 +10,32 @@ from math import inf
 import pytest
 
 from seawall import (
-    AdaptiveFailureCount,
+    AdaptiveLimit,
     Bulkhead,
-    Calls,
     CircuitBreaker,
-    CircuitOpenError,
-    ConsecutiveFailures,
-    Cusum,
-    FailureCount,
-    FailureRate,
-    Fallback,
-    Hedge,
     Keyed,
     Kind,
-    LastGood,
-    Percentile,
+    LoadShedder,
     Pipeline,
     Policy,
-    RejectedError,
+    RateLimiter,
     Retry,
-    SlowCallRate,
     Timeout,
-    TripRule,
     UsageError,
-    constant,
-    exponential,
-    linear,
     presets,
 )
+from tests.advice.mistakes import CASES, PARENT, WITH_FACTS, Announce, Nested, own, shared
 from tests.virtual_time import run
-
-
-class Announce(Policy):
-    """Tells of each attempt."""
-
-    async def run(self, call, proceed):
-        return await proceed(call)
-
-
-class Nested(Pipeline):
-    async def run(self, call, proceed):
-        return await super().run(call, proceed)
-
-
-class Never(TripRule):
-    """A rule of one's own."""
-
-    def start(self):
-        return ConsecutiveFailures(10**9).start()
 
 
 def codes(policy, **facts):
     return [finding.code for finding in policy.lint(**facts)]
 
 
-def shared(policy):
-    return Keyed(lambda key: policy)
-
-
-def own():
-    return Keyed(lambda key: CircuitBreaker(name=key))
-
-
-RATE_AND_LATENCY = {"requests_per_second": 100, "latency": 0.2}
-FLEET = {"clients": 10, "capacity": 100}
-
-# What is found, and beside it what is nearly the same and sound.
-CASES = {
-    "SW101": [
-        (CircuitBreaker(1, open_for=10.5), CircuitBreaker(1, open_for=10.0)),
-        (CircuitBreaker(1, open_for=300), CircuitBreaker(2, open_for=300)),
-        (CircuitBreaker(1, open_for=60), CircuitBreaker(1)),
-        (
-            CircuitBreaker(FailureCount(1, 10.0), open_for=60),
-            CircuitBreaker(FailureCount(2, 10.0), open_for=60),
-        ),
-        (
-            CircuitBreaker(FailureRate(0.5, 30.0, 1), open_for=60),
-            CircuitBreaker(FailureRate(0.5, 30.0, 2), open_for=60),
-        ),
-        (
-            CircuitBreaker(FailureRate(0.5, Calls(1)), open_for=60),
-            CircuitBreaker(FailureRate(0.5, Calls(2)), open_for=60),
-        ),
-        (
-            CircuitBreaker(ConsecutiveFailures(1) | FailureRate(0.5), open_for=60),
-            CircuitBreaker(ConsecutiveFailures(1) & FailureRate(0.5), open_for=60),
-        ),
-        (CircuitBreaker(1, open_for=60), CircuitBreaker(Never(), open_for=60)),
-        (CircuitBreaker(1, open_for=60), CircuitBreaker(Cusum(), open_for=60)),
-    ],
-    "SW103": [
-        (CircuitBreaker(probes=11), CircuitBreaker(probes=10)),
-        (
-            Pipeline(CircuitBreaker(probes=5), Bulkhead(5)),
-            Pipeline(CircuitBreaker(probes=5), Bulkhead(6)),
-        ),
-        (
-            Pipeline(CircuitBreaker(probes=2), Bulkhead(1)),
-            Pipeline(CircuitBreaker(probes=1), Bulkhead(1)),
-        ),
-    ],
-    "SW104": [
-        (
-            Pipeline(CircuitBreaker(SlowCallRate(0.5, slower_than=2.1)), Timeout(2)),
-            Pipeline(CircuitBreaker(SlowCallRate(0.5, slower_than=2.0)), Timeout(2)),
-        ),
-        (
-            Pipeline(CircuitBreaker(SlowCallRate(0.5, slower_than=5)), Timeout(9), Timeout(2)),
-            Pipeline(Timeout(2), CircuitBreaker(SlowCallRate(0.5, slower_than=5))),
-        ),
-        (
-            Pipeline(CircuitBreaker(SlowCallRate(0.5, 5) & ConsecutiveFailures(8)), Timeout(2)),
-            Pipeline(CircuitBreaker(SlowCallRate(0.5, 5) | ConsecutiveFailures(8)), Timeout(2)),
-        ),
-    ],
-    "SW105": [
-        (Pipeline(CircuitBreaker(), own()), Pipeline(own(), CircuitBreaker())),
-        (Pipeline(CircuitBreaker(), Timeout(2), own()), Pipeline(Bulkhead(5), own())),
-    ],
-    "SW107": [
-        (Pipeline(CircuitBreaker(), Retry(3)), Pipeline(Retry(3), CircuitBreaker())),
-        (
-            Pipeline(CircuitBreaker(), Announce(), Pipeline(Retry(2))),
-            Pipeline(CircuitBreaker(), Announce(), Pipeline(Retry(1))),
-        ),
-        (
-            Pipeline(CircuitBreaker(), Retry(3, on=(RejectedError, OSError))),
-            Pipeline(CircuitBreaker(), Retry(3, on=(RejectedError, CircuitOpenError))),
-        ),
-    ],
-    "SW201": [
-        (Pipeline(Timeout(10), Timeout(10)), Pipeline(Timeout(10), Timeout(9.9))),
-        (
-            Pipeline(Timeout(10), Retry(3), Timeout(12)),
-            Pipeline(Timeout(10), Retry(3), Timeout(3)),
-        ),
-        (
-            Pipeline(Timeout(30), Timeout(5), CircuitBreaker(), Timeout(8)),
-            Pipeline(Timeout(30), Timeout(8), CircuitBreaker(), Timeout(5)),
-        ),
-    ],
-    "SW202": [
-        (
-            Pipeline(Timeout(10), Retry(3), Timeout(3.4)),
-            Pipeline(Timeout(10), Retry(3), Timeout(3.3)),
-        ),
-        (
-            Pipeline(Timeout(10), Retry(3, backoff=0.51), Timeout(3)),
-            Pipeline(Timeout(10), Retry(3, backoff=0.5), Timeout(3)),
-        ),
-        (
-            Pipeline(Timeout(10), Retry(3, backoff=exponential(1, jitter="equal")), Timeout(3)),
-            Pipeline(Timeout(10), Retry(3, backoff=exponential(1)), Timeout(3)),
-        ),
-        (
-            Pipeline(Timeout(10), Retry(2), CircuitBreaker(), Timeout(8), Timeout(6)),
-            Pipeline(Timeout(10), Retry(1), CircuitBreaker(), Timeout(8), Timeout(6)),
-        ),
-        (
-            Pipeline(Timeout(10), Retry(5), Timeout(3)),
-            Pipeline(Retry(5), Timeout(3)),
-        ),
-    ],
-    "SW203": [
-        (Pipeline(Timeout(30), Retry(3)), Pipeline(Timeout(30), Retry(3), Timeout(10))),
-        (Pipeline(Timeout(30), Retry(2)), Pipeline(Timeout(30), Retry(1))),
-        (Pipeline(Timeout(30), Retry(2)), Pipeline(Retry(2), Timeout(30))),
-        (Pipeline(Timeout(30), Retry(2)), Pipeline(Timeout(30), Retry(2, on=CircuitOpenError))),
-        (Pipeline(Timeout(30), Retry(2)), Pipeline(Timeout(30), Retry(2), own())),
-        (Pipeline(Timeout(30), own(), Retry(2)), Pipeline(Retry(2)).bind(timeout=30)),
-    ],
-    "SW301": [
-        (Pipeline(Retry(3), Retry(3)), Pipeline(Retry(3), Retry(1))),
-        (
-            Pipeline(Retry(3), Timeout(5), presets.cache()),
-            Pipeline(Retry(3), Timeout(5), presets.cache(attempts=1)),
-        ),
-        (
-            Pipeline(Retry(3, on=(CircuitOpenError, OSError)), Retry(3)),
-            Pipeline(Retry(3, on=CircuitOpenError), Retry(3)),
-        ),
-        (Pipeline(Retry(3), Retry(3, on=OSError)), Pipeline(Retry(3, on=CircuitOpenError))),
-    ],
-    "SW302": [
-        (Retry(3, budget=None), Retry(3)),
-        (Retry(2, budget=None), Retry(1, budget=None)),
-        (Retry(2, budget=None), Retry(2, budget=None, on=CircuitOpenError)),
-        (Retry(2, budget=None, on=lambda error: True), Retry(2, on=lambda error: True)),
-    ],
-    "SW303": [
-        (Retry(3, backoff=0), Retry(3, backoff=0.001)),
-        (Retry(3, backoff=linear(0)), Retry(3, backoff=linear(0.1))),
-        (Retry(3, backoff=constant(0)), Retry(1, backoff=constant(0))),
-        (Retry(3, backoff=constant(0)), Retry(3, backoff=lambda failed, last: 0.0)),
-    ],
-    "SW311": [
-        (Hedge(0.2, budget=None), Hedge(0.2)),
-        (Hedge(Percentile(0.9), budget=None), Hedge(Percentile(0.9))),
-    ],
-    "SW312": [
-        (Pipeline(Hedge(0.2), Retry(3)), Pipeline(Retry(3), Hedge(0.2))),
-        (Pipeline(Hedge(0.2), Retry(2)), Pipeline(Hedge(0.2), Retry(1))),
-    ],
-    "SW313": [
-        (Pipeline(Hedge(1.0), Timeout(1)), Pipeline(Hedge(0.9), Timeout(1))),
-        (
-            Pipeline(Timeout(1), Hedge(1.0)),
-            Pipeline(Hedge(1.0), Bulkhead(5, queue=5, max_wait=1), Timeout(1)),
-        ),
-        (
-            Pipeline(Hedge(Percentile(0.9, at_least=2)), Timeout(1)),
-            Pipeline(Hedge(Percentile(0.9, at_most=2)), Timeout(1)),
-        ),
-    ],
-    "SW401": [
-        (Bulkhead(10, queue=5), Bulkhead(10, queue=5, max_wait=1)),
-        (Bulkhead(10, queue=5), Bulkhead(10)),
-        (Bulkhead(10, queue=inf, max_wait=inf), Bulkhead(10, queue=inf, max_wait=0)),
-        (
-            Pipeline(Bulkhead(10, queue=5), Timeout(1)),
-            Pipeline(Timeout(1), Bulkhead(10, queue=5)),
-        ),
-        (Bulkhead(10, queue=5), Bulkhead(10, queue=5).bind(timeout=3)),
-        (Pipeline(Bulkhead(10, queue=5), own()), Pipeline(own(), Bulkhead(10, queue=5))),
-    ],
-    "SW403": [
-        (Pipeline(Bulkhead(10), Retry(3)), Pipeline(Retry(3), Bulkhead(10))),
-        (Pipeline(Bulkhead(10), Retry(2)), Pipeline(Bulkhead(10), Retry(1))),
-    ],
-    "SW406": [
-        (
-            Pipeline(Bulkhead(10, queue=5, max_wait=1), CircuitBreaker()),
-            Pipeline(Bulkhead(10), CircuitBreaker()),
-        ),
-        (
-            Pipeline(Timeout(5), Bulkhead(10, queue=inf), CircuitBreaker()),
-            Pipeline(Timeout(5), CircuitBreaker(), Bulkhead(10, queue=inf)),
-        ),
-    ],
-    "SW502": [
-        (
-            Pipeline(Retry(3), Fallback(value=1)),
-            Pipeline(Fallback(value=1), Retry(3)),
-        ),
-        (
-            Pipeline(CircuitBreaker(), Fallback(value=1, on=(KeyError, Exception))),
-            Pipeline(CircuitBreaker(), Fallback(value=1, on=(KeyError, OSError))),
-        ),
-        (
-            Pipeline(Fallback(value=2), Retry(3), CircuitBreaker(), Fallback(value=1)),
-            Pipeline(Fallback(value=2), Fallback(value=1), Retry(3), CircuitBreaker()),
-        ),
-        (Pipeline(Retry(2), Fallback(value=1)), Pipeline(Retry(1), Fallback(value=1))),
-        (Pipeline(Retry(2), LastGood(60)), Pipeline(LastGood(60), Retry(2))),
-    ],
-}
 PLAIN = [(code, number) for code, cases in CASES.items() for number in range(len(cases))]
 
-# The same where facts are needed: the facts, what is found beside them, and what is not.
-WITH_FACTS = {
-    "SW102": [
-        ({"restart_seconds": 15}, CircuitBreaker(open_for=14), CircuitBreaker(open_for=15)),
-        ({"restart_seconds": 15}, CircuitBreaker(open_for=2), CircuitBreaker()),
-        (
-            {"restart_seconds": 15},
-            CircuitBreaker(open_for=2, max_open_for=14),
-            CircuitBreaker(open_for=2, max_open_for=15),
-        ),
-    ],
-    "SW103": [
-        (RATE_AND_LATENCY, CircuitBreaker(probes=11), CircuitBreaker(probes=9)),
-        (
-            {"requests_per_second": 20, "latency": 0.1},
-            CircuitBreaker(probes=2),
-            CircuitBreaker(probes=1),
-        ),
-    ],
-    "SW104": [
-        (
-            {"requests_per_second": 1},
-            CircuitBreaker(FailureRate(0.5, 30.0, 31)),
-            CircuitBreaker(FailureRate(0.5, 30.0, 30)),
-        ),
-        (
-            {"requests_per_second": 1},
-            CircuitBreaker(FailureRate(0.5, 30.0, 31)),
-            CircuitBreaker(FailureRate(0.5, Calls(500), 100)),
-        ),
-        (
-            {"requests_per_second": 0.1},
-            CircuitBreaker(FailureCount(5, 40.0)),
-            CircuitBreaker(FailureCount(5, 50.0)),
-        ),
-        (
-            {"requests_per_second": 0.1},
-            CircuitBreaker(AdaptiveFailureCount(10, 40.0)),
-            CircuitBreaker(AdaptiveFailureCount(10, 40.0, minimum=4)),
-        ),
-        (
-            {"requests_per_second": 0.1},
-            CircuitBreaker(SlowCallRate(0.5, 1.0, minimum_calls=4)),
-            CircuitBreaker(SlowCallRate(0.5, 1.0, minimum_calls=3)),
-        ),
-        (
-            {"requests_per_second": 0.1},
-            CircuitBreaker(FailureRate(0.5) | FailureCount(20, 60.0)),
-            CircuitBreaker(FailureRate(0.5) | FailureCount(5, 60.0)),
-        ),
-        ({"requests_per_second": 0.1}, CircuitBreaker(0.5), CircuitBreaker()),
-        ({"requests_per_second": 0.1}, CircuitBreaker(0.5), CircuitBreaker(Never())),
-    ],
-    "SW105": [
-        ({"keys": ["a", "b"]}, CircuitBreaker(), own()),
-        ({"keys": ["a", "b"]}, shared(CircuitBreaker()), shared(Bulkhead(5))),
-        (
-            {"keys": ["a", "b"]},
-            shared(Pipeline(Retry(2), CircuitBreaker())),
-            Keyed(lambda key: CircuitBreaker(parent=PARENT)),
-        ),
-    ],
-    "SW108": [
-        ({"latency": 0.5}, CircuitBreaker(probe_lease=0.5), CircuitBreaker(probe_lease=0.6)),
-        ({"latency": 0.5}, CircuitBreaker(probe_lease=0.1), CircuitBreaker()),
-    ],
-    "SW109": [
-        (
-            {"requests_per_second": 100},
-            CircuitBreaker(FailureCount(99, 10.0)),
-            CircuitBreaker(FailureCount(100, 10.0)),
-        ),
-        (
-            {"requests_per_second": 1},
-            CircuitBreaker(FailureCount(4, 10.0)),
-            CircuitBreaker(FailureCount(5, 10.0)),
-        ),
-        (
-            {"requests_per_second": 100},
-            CircuitBreaker(FailureRate(0.5) | FailureCount(5, 10.0)),
-            CircuitBreaker(FailureRate(0.5) & FailureCount(5, 10.0)),
-        ),
-        (
-            {"requests_per_second": 100},
-            CircuitBreaker(FailureCount(9, 20.0) & FailureCount(5, 10.0)),
-            CircuitBreaker(FailureCount(5, Calls(10)) & FailureCount(5, 10.0)),
-        ),
-    ],
-    "SW204": [
-        ({"latency": 0.5}, Timeout(0.5), Timeout(0.6)),
-        (
-            {"latency": 5},
-            Pipeline(Timeout(30), Retry(3), Timeout(4)),
-            Pipeline(Timeout(30), Retry(3), Timeout(6)),
-        ),
-    ],
-    "SW304": [
-        ({"clients": 2}, Retry(3, backoff=1), Retry(3, backoff=exponential(1))),
-        (
-            {"clients": 2},
-            Retry(3, backoff=exponential(1, jitter=None)),
-            Retry(3, backoff=exponential(1, jitter="equal")),
-        ),
-        ({"clients": 2}, Retry(3, backoff=linear(1)), Retry(3, backoff=lambda failed, last: 1.0)),
-    ],
-    "SW314": [
-        ({"latency": 0.5}, Hedge(0.5), Hedge(0.6)),
-        ({"latency": 0.5}, Hedge(0.5), Hedge(Percentile(0.9))),
-    ],
-    "SW402": [
-        (FLEET, Pipeline(Bulkhead(20), Timeout(2)), Pipeline(Bulkhead(19), Timeout(2))),
-        (FLEET, Pipeline(Timeout(2), Bulkhead(20)), Pipeline(Timeout(2.1), Bulkhead(20))),
-        (FLEET, Pipeline(Timeout(2), Bulkhead(20)), Bulkhead(20)),
-        (
-            {"capacity": 100},
-            Pipeline(Bulkhead(200), Timeout(2)),
-            Pipeline(Bulkhead(199), Timeout(2)),
-        ),
-    ],
-    "SW405": [
-        (RATE_AND_LATENCY, Bulkhead(19), Bulkhead(20)),
-    ],
-    "SW501": [
-        ({"user_facing": True}, CircuitBreaker(), CircuitBreaker(shadow=True)),
-        ({"user_facing": True}, Bulkhead(5), Timeout(5)),
-        ({"user_facing": True}, CircuitBreaker(), Pipeline(LastGood(60), CircuitBreaker())),
-        (
-            {"user_facing": True},
-            Pipeline(Fallback(value=1, on=(OSError, KeyError)), CircuitBreaker()),
-            Pipeline(Fallback(value=1, on=(OSError, RejectedError)), CircuitBreaker()),
-        ),
-        (
-            {"user_facing": True},
-            Pipeline(CircuitBreaker(), Bulkhead(5), Fallback(value=1, on=OSError)),
-            Pipeline(Fallback(value=1), CircuitBreaker(), Bulkhead(5)),
-        ),
-        ({"user_facing": True}, CircuitBreaker(), Pipeline(own(), CircuitBreaker())),
-    ],
-}
-PARENT = CircuitBreaker(name="parent")
 LIMIT = Bulkhead(5)
+RATE, ADAPTIVE, SHEDDER = RateLimiter(None), AdaptiveLimit(), LoadShedder()
 FACTUAL = [(code, number) for code, cases in WITH_FACTS.items() for number in range(len(cases))]
 
 
@@ -440,8 +67,11 @@ def test_it_finds_that_beside_the_facts(code, number):
             Pipeline(CircuitBreaker(parent=PARENT), CircuitBreaker(parent=PARENT)),
             Pipeline(CircuitBreaker(), CircuitBreaker(parent=PARENT)),
         ),
+        (Pipeline(RATE, Timeout(5), RATE), Pipeline(RATE, Timeout(5), RateLimiter(None))),
+        (Pipeline(ADAPTIVE, ADAPTIVE), Pipeline(ADAPTIVE, AdaptiveLimit())),
+        (Pipeline(SHEDDER, SHEDDER), Pipeline(SHEDDER, LoadShedder())),
     ],
-    ids=["limit", "circuit", "parent", "two children"],
+    ids=["limit", "circuit", "parent", "two children", "rate", "adaptive limit", "shedder"],
 )
 def test_a_call_meets_each_circuit_and_limit_once(again, once):
     """SW601: what a call would hold twice is found, also by way of a parent."""
@@ -488,6 +118,7 @@ FACTS = {
     "clients": 10,
     "keys": ["a", "b"],
 }
+ONE_KEY = FACTS | {"keys": ["a"]}
 PRESETS = ["cache", "database", "internal_service", "message_broker", "ml_service", "rest_api"]
 
 
@@ -496,7 +127,8 @@ def test_the_presets_are_sound(name):
     """Of no preset anything is found, alone, per key, and beside facts that suit it."""
     preset = getattr(presets, name)
     assert codes(preset()) == []
-    assert codes(preset(limit=100)) == []
+    assert codes(preset(limit=50), **ONE_KEY) == []
+    assert codes(preset(limit=AdaptiveLimit()), **ONE_KEY) == []
     assert codes(Keyed(lambda key: preset(name=key)), **FACTS) == []
 
 
@@ -504,9 +136,20 @@ def test_the_standard_pipelines_are_sound():
     """Nothing is found of the standard pipeline, nor of the one for HTTP."""
     from seawall.http.standard import standard
 
-    assert codes(Pipeline.standard(limit=20)) == []
+    assert codes(Pipeline.standard(), **ONE_KEY) == []
+    assert codes(Pipeline.standard(limit=20), **ONE_KEY) == []
+    assert codes(Pipeline.standard(limit=AdaptiveLimit()), **ONE_KEY) == []
     assert codes(Keyed(lambda key: Pipeline.standard(limit=20)), **FACTS) == []
     assert codes(standard(), **FACTS) == []
+    assert codes(standard(limit=None), **FACTS) == []
+
+
+def test_the_pipelines_of_other_libraries_are_sound():
+    """Nothing is found of them either, but for ten probes at a time where ten calls are usual."""
+    assert codes(presets.hystrix(), **ONE_KEY) == []
+    assert codes(presets.resilience4j()) == []
+    assert codes(presets.resilience4j(), **ONE_KEY) == ["SW103"]
+    assert codes(presets.resilience4j(), **ONE_KEY | {"requests_per_second": 51}) == []
 
 
 # ------------------------------------------------------------------------------- a finding itself
@@ -569,6 +212,14 @@ def test_the_remedies_of_numbers_are_right():
         assert codes(Pipeline(Bulkhead(advised + 1), Timeout(0.5)), **facts) == ["SW402"]
     (finding,) = Pipeline(Bulkhead(1), Timeout(0.5)).lint(capacity=4, clients=2)
     assert "fewer clients" in finding.remedy
+    (finding,) = RateLimiter(50, max_wait=1).lint(capacity=90, clients=3)
+    assert finding.remedy == "Take a rate of at most 30 calls per second"
+    assert codes(RateLimiter(30, max_wait=1), capacity=90, clients=3) == []
+    for rate, cost in [(100, 1), (5000, 1), (1000, 4)]:
+        (finding,) = RateLimiter(rate, burst=cost, cost=cost, max_wait=1).lint()
+        advised = finding.numbers["advised"]
+        assert finding.remedy.startswith(f"Take burst={advised:g};")
+        assert codes(RateLimiter(rate, burst=advised, cost=cost, max_wait=1)) == []
 
 
 # -------------------------------------------------------------------- pipelines, views, keys, own

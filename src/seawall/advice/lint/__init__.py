@@ -15,9 +15,11 @@ from seawall.advice.lint.facts import Facts
 from seawall.advice.lint.fallbacks import FALLBACK_CHECKS
 from seawall.advice.lint.hedges import HEDGE_CHECKS
 from seawall.advice.lint.limits import LIMIT_CHECKS
+from seawall.advice.lint.rates import RATE_CHECKS
 from seawall.advice.lint.retries import RETRY_CHECKS
 from seawall.advice.lint.rules import RULE_CHECKS
-from seawall.advice.lint.sharing import SHARING_CHECKS, check_shared_circuits
+from seawall.advice.lint.sharing import SHARING_CHECKS, check_shared
+from seawall.advice.lint.shedders import SHEDDER_CHECKS
 from seawall.advice.lint.timeouts import TIMEOUT_CHECKS
 from seawall.advice.onion import onions
 
@@ -35,6 +37,8 @@ _CHECKS: Final = (
     *RETRY_CHECKS,
     *HEDGE_CHECKS,
     *LIMIT_CHECKS,
+    *RATE_CHECKS,
+    *SHEDDER_CHECKS,
     *FALLBACK_CHECKS,
     *SHARING_CHECKS,
 )
@@ -47,7 +51,7 @@ def lint(policy: Policy, facts: Facts) -> tuple[Finding, ...]:
     """
     found: dict[tuple[str, str, int], Finding] = {}
     met = onions(policy, facts.keys)
-    shared = list(check_shared_circuits(met, facts))
+    shared = list(check_shared(met, facts))
     for onion in met:
         findings = [finding for check in _CHECKS for finding in check(onion, facts)]
         findings += [finding for finding in shared if _place(finding, onion) >= 0]

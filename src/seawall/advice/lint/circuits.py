@@ -10,6 +10,7 @@ from seawall.advice.totals import only_refusals
 from seawall.core.verdict import Kind
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import CircuitBreaker
+from seawall.policies.load_shedder import LoadShedder
 from seawall.policies.retry import Retry
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def check_probes(onion: Onion, facts: Facts) -> Iterator[Finding]:
 
 def check_retry_inside(onion: Onion, facts: Facts) -> Iterator[Finding]:
     """SW107: it sees only what retries have given up on."""
-    for place, breaker in onion.each(CircuitBreaker):
+    for place, layer in enumerate(onion.layers):
+        if not isinstance(layer.policy, CircuitBreaker | LoadShedder):
+            continue
         retries = [each for each in onion.inside(place, Retry) if each.attempts > 1]
         retries = [each for each in retries if not only_refusals(each)]
         if retries:
@@ -98,7 +101,7 @@ def check_retry_inside(onion: Onion, facts: Facts) -> Iterator[Finding]:
                 sentence=f"it sees only calls that failed {attempts} times: a Retry is inside it",
                 numbers={"attempts": attempts},
                 remedy="Put it inside the Retry, so that it sees each call and ends the retries",
-                policy=breaker,
+                policy=layer.policy,
             )
 
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from seawall.advice.finding import Finding
-from seawall.core.errors import BulkheadFullError, CircuitOpenError
+from seawall.core.errors import (
+    BulkheadFullError,
+    CallTimeoutError,
+    CircuitOpenError,
+    LoadShedError,
+    RateLimitedError,
+)
+from seawall.policies.adaptive_limit import AdaptiveLimit
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import CircuitBreaker
 from seawall.policies.fallback import Fallback
 from seawall.policies.last_good import LastGood
+from seawall.policies.load_shedder import LoadShedder
+from seawall.policies.rate_limiter import RateLimiter
 from seawall.policies.retry import Retry
+from seawall.policies.timeout import Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +68,32 @@ def check_hiding(onion: Onion, facts: Facts) -> Iterator[Finding]:
                 break
 
 
+def check_passed(onion: Onion, facts: Facts) -> Iterator[Finding]:
+    """SW503: a timeout that no answer is given for."""
+    for place, layer in enumerate(onion.layers):
+        timeouts = onion.outside(place, Timeout)
+        if not timeouts or not _answers_timeouts(layer.policy):
+            continue
+        if onion.inside(place, Timeout) or onion.hides(place):
+            continue
+        if any(_answers_timeouts(outside.policy) for outside in onion.layers[:place]):
+            continue
+        yield Finding(
+            code="SW503",
+            sentence=f"it does not answer for what the Timeout outside ends after "
+            f"{timeouts[-1].seconds:g} s",
+            numbers={"seconds": timeouts[-1].seconds},
+            remedy="Put it outside the Timeout, or another Timeout inside it",
+            policy=layer.policy,
+        )
+
+
+def _answers_timeouts(policy: Policy) -> bool:
+    if isinstance(policy, Fallback):
+        return issubclass(CallTimeoutError, policy.on)
+    return isinstance(policy, LastGood)
+
+
 def _answers_all(policy: Policy) -> bool:
     """Say whether a policy answers for any failure; one for some of them may be meant so."""
     if isinstance(policy, Fallback):
@@ -68,13 +104,19 @@ def _answers_all(policy: Policy) -> bool:
 
 def _judges(policy: Policy) -> bool:
     """Say whether a policy does something about failures."""
-    return isinstance(policy, CircuitBreaker) or (isinstance(policy, Retry) and policy.attempts > 1)
+    if isinstance(policy, Retry):
+        return policy.attempts > 1
+    return isinstance(policy, CircuitBreaker | AdaptiveLimit | LoadShedder | RateLimiter)
 
 
 def _refusal_of(policy: Policy) -> type[Exception] | None:
-    if isinstance(policy, CircuitBreaker) and not policy._circuit.shadow:
-        return CircuitOpenError
-    return BulkheadFullError if isinstance(policy, Bulkhead) else None
+    if isinstance(policy, CircuitBreaker):
+        return None if policy._circuit.shadow else CircuitOpenError
+    if isinstance(policy, Bulkhead | AdaptiveLimit):
+        return BulkheadFullError
+    if isinstance(policy, RateLimiter):
+        return RateLimitedError
+    return LoadShedError if isinstance(policy, LoadShedder) else None
 
 
-FALLBACK_CHECKS: Final = (check_missing, check_hiding)
+FALLBACK_CHECKS: Final = (check_missing, check_hiding, check_passed)

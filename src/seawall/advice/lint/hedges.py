@@ -67,16 +67,18 @@ def check_begins(onion: Onion, facts: Facts) -> Iterator[Finding]:
 def check_latency(onion: Onion, facts: Facts) -> Iterator[Finding]:
     """SW314: most calls are made twice."""
     for _, hedge in onion.each(Hedge):
-        if isinstance(hedge.delay, Percentile) or facts.latency is None:
+        delay = hedge.delay
+        if isinstance(delay, Percentile):
             continue
-        if hedge.delay <= facts.latency:
+        latency = facts.latency
+        if delay == 0 or (latency is not None and delay <= latency):
+            takes = "some time" if latency is None else f"{latency:g} s"
             yield Finding(
                 code="SW314",
                 sentence=(
-                    f"it hedges the usual call: after {hedge.delay:g} s, and an answer takes "
-                    f"{facts.latency:g} s"
+                    f"it hedges the usual call: after {delay:g} s, and an answer takes {takes}"
                 ),
-                numbers={"delay": hedge.delay, "latency": facts.latency},
+                numbers={"delay": delay, "latency": latency},
                 remedy="Take a delay that most answers keep, such as Percentile(0.95)",
                 policy=hedge,
             )

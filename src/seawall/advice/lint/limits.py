@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from seawall.advice.finding import Finding
 from seawall.advice.totals import totals_of
+from seawall.policies.adaptive_limit import AdaptiveLimit
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import CircuitBreaker
+from seawall.policies.rate_limiter import RateLimiter
 from seawall.policies.retry import Retry
 from seawall.policies.timeout import Timeout
 
@@ -20,16 +22,16 @@ if TYPE_CHECKING:
 
 
 def check_waiting(onion: Onion, facts: Facts) -> Iterator[Finding]:
-    """SW401: calls wait for a slot or a turn, and nothing ends that."""
-    for place, bulkhead in onion.each(Bulkhead):
-        if _queues(bulkhead) and bulkhead.max_wait in {None, inf} and not _is_timed(onion, place):
-            many = "any number of calls" if bulkhead.queue == inf else f"{bulkhead.queue:g} calls"
+    """SW401: calls wait for a slot, and nothing ends that."""
+    for place, limit in _limits(onion):
+        if queues(limit) and limit.max_wait in {None, inf} and not is_timed(onion, place):
+            many = "any number of calls" if limit.queue == inf else f"{limit.queue:g} calls"
             yield Finding(
                 code="SW401",
                 sentence=f"{many} may wait for a slot, and nothing ends that",
-                numbers={"queue": bulkhead.queue},
+                numbers={"queue": limit.queue},
                 remedy="Put a Timeout around it, or take a max_wait",
-                policy=bulkhead,
+                policy=limit,
             )
 
 
@@ -38,44 +40,55 @@ def check_fleet(onion: Onion, facts: Facts) -> Iterator[Finding]:
     if facts.capacity is None:
         return
     clients = facts.clients or 1
-    for place, bulkhead in onion.each(Bulkhead):
+    for place, limit in _limits(onion):
         seconds = _held(onion, place)
-        in_flight, bearable = clients * bulkhead.limit, facts.capacity * seconds
-        if in_flight >= bearable:
-            advised = ceil(bearable / clients) - 1
-            yield Finding(
-                code="SW402",
-                sentence=(
-                    f"{clients} × {bulkhead.limit} = {in_flight} calls may be in flight, and in "
-                    f"{seconds:g} s the dependency serves {bearable:g}: it protects nothing"
-                ),
-                numbers={
-                    "limit": bulkhead.limit,
-                    "clients": clients,
-                    "capacity": facts.capacity,
-                    "seconds": seconds,
-                },
-                remedy=(
-                    f"Take a limit of at most {advised}"
-                    if advised
-                    else "Have fewer clients, or limit them in one place"
-                ),
-                policy=bulkhead,
-            )
+        most = _most(limit)
+        in_flight, bearable = clients * most, facts.capacity * seconds
+        if in_flight < bearable:
+            continue
+        learns = isinstance(limit, AdaptiveLimit)
+        advised = ceil(bearable / clients) - 1
+        yield Finding(
+            code="SW402",
+            sentence=(
+                f"{clients} × {most} = {in_flight} calls may be in flight"
+                f"{' at the start' if learns else ''}, and in {seconds:g} s the dependency serves "
+                f"{bearable:g}: {'until it has shrunk ' if learns else ''}it protects nothing"
+            ),
+            numbers={
+                "limit": most,
+                "clients": clients,
+                "capacity": facts.capacity,
+                "seconds": seconds,
+            },
+            remedy=(
+                f"Take {'an initial limit' if learns else 'a limit'} of at most {advised}"
+                if advised
+                else "Have fewer clients, or limit them in one place"
+            ),
+            policy=limit,
+        )
 
 
 def check_slot_in_pauses(onion: Onion, facts: Facts) -> Iterator[Finding]:
-    """SW403: a slot is held while a retry pauses."""
-    for place, bulkhead in onion.each(Bulkhead):
+    """SW403: a slot is held while a retry pauses, or while a call waits for its turn."""
+    for place, limit in _limits(onion):
         attempts = [retry.attempts for retry in onion.inside(place, Retry) if retry.attempts > 1]
         if attempts:
-            yield Finding(
-                code="SW403",
-                sentence="a call keeps its slot in the pauses of the Retry inside it",
-                numbers={"limit": bulkhead.limit, "attempts": attempts[0]},
-                remedy="Put it inside the Retry, so that a slot is held for an attempt only",
-                policy=bulkhead,
-            )
+            when, numbers = "in the pauses of the Retry inside it", {"attempts": attempts[0]}
+            remedy = "Put it inside the Retry, so that a slot is held for an attempt only"
+        elif any(map(waits_for_turns, onion.inside(place, RateLimiter))):
+            when, numbers = "while it waits for its turn at the RateLimiter inside it", {}
+            remedy = "Put it inside the RateLimiter, so that only who has a turn has a slot"
+        else:
+            continue
+        yield Finding(
+            code="SW403",
+            sentence=f"a call keeps its slot {when}",
+            numbers={"limit": _most(limit), **numbers},
+            remedy=remedy,
+            policy=limit,
+        )
 
 
 def check_traffic(onion: Onion, facts: Facts) -> Iterator[Finding]:
@@ -83,42 +96,60 @@ def check_traffic(onion: Onion, facts: Facts) -> Iterator[Finding]:
     rate, latency = facts.requests_per_second, facts.latency
     if rate is None or latency is None:
         return
-    for _, bulkhead in onion.each(Bulkhead):
+    for _, limit in _limits(onion):
         usual = rate * latency
-        if bulkhead.limit < usual:
+        most = limit.maximum if isinstance(limit, AdaptiveLimit) else limit.limit
+        if most < usual:
             yield Finding(
                 code="SW405",
                 sentence=(
                     f"of healthy traffic, {rate:g} calls per second of {latency:g} s each, "
-                    f"{usual:.4g} are in flight: more than {bulkhead.limit}"
+                    f"{usual:.4g} are in flight: more than {most}"
                 ),
-                numbers={"limit": bulkhead.limit, "usual": usual},
+                numbers={"limit": most, "usual": usual},
                 remedy=f"Take a limit of well above {usual:.4g}",
-                policy=bulkhead,
+                policy=limit,
             )
 
 
 def check_queue_outside(onion: Onion, facts: Facts) -> Iterator[Finding]:
     """SW406: calls wait for a slot though the circuit would refuse them."""
-    for place, bulkhead in onion.each(Bulkhead):
-        if _queues(bulkhead) and onion.inside(place, CircuitBreaker):
+    for place, limit in _limits(onion):
+        if queues(limit) and onion.inside(place, CircuitBreaker):
             yield Finding(
                 code="SW406",
                 sentence="calls wait for its slots also while the circuit inside refuses them all",
-                numbers={"queue": bulkhead.queue},
+                numbers={"queue": limit.queue},
                 remedy="Put it inside the CircuitBreaker, which then refuses those who wait too",
-                policy=bulkhead,
+                policy=limit,
             )
 
 
-def _queues(bulkhead: Bulkhead) -> bool:
-    return bulkhead.queue > 0 and bulkhead.max_wait != 0
+def queues(limit: Bulkhead | AdaptiveLimit) -> bool:
+    """Say whether a call may wait for a slot."""
+    return limit.queue > 0 and limit.max_wait != 0
 
 
-def _is_timed(onion: Onion, place: int) -> bool:
+def waits_for_turns(limiter: RateLimiter) -> bool:
+    """Say whether a call may wait for its turn, or for the end of a pause."""
+    return limiter.max_wait != 0 and (limiter.rate is not None or limiter.max_pause > 0)
+
+
+def is_timed(onion: Onion, place: int) -> bool:
     """Say whether a timeout is around a place, be it only that of a view."""
     outside = onion.layers[:place]
     return onion.hides(0, place) or any(isinstance(each.policy, Timeout) for each in outside)
+
+
+def _limits(onion: Onion) -> Iterator[tuple[int, Bulkhead | AdaptiveLimit]]:
+    for place, layer in enumerate(onion.layers):
+        if isinstance(layer.policy, Bulkhead | AdaptiveLimit):
+            yield place, layer.policy
+
+
+def _most(limit: Bulkhead | AdaptiveLimit) -> int:
+    """Return how many calls it lets run at a time; one that learns, at the start."""
+    return limit.initial if isinstance(limit, AdaptiveLimit) else limit.limit
 
 
 def _held(onion: Onion, place: int) -> float:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from seawall.advice.finding import Finding
+from seawall.policies.adaptive_limit import AdaptiveLimit
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import CircuitBreaker
 from seawall.policies.keyed import Keyed
+from seawall.policies.load_shedder import LoadShedder
+from seawall.policies.rate_limiter import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,30 +23,47 @@ if TYPE_CHECKING:
 _SHOWN: Final = 4
 
 
-def check_shared_circuits(onions: Iterable[Onion], facts: Facts) -> Iterator[Finding]:
-    """SW105: several dependencies have one circuit."""
-    keys_of: dict[CircuitBreaker, dict[Any, None]] = {}
-    reason: dict[CircuitBreaker, str] = {}
+def check_shared(onions: Iterable[Onion], facts: Facts) -> Iterator[Finding]:
+    """SW105: several dependencies have one circuit, or another policy that goes by one of them."""
+    keys_of: dict[Policy, dict[Any, None]] = {}
+    reason: dict[Policy, str] = {}
     for onion in onions:
-        for place, breaker in onion.each(CircuitBreaker):
-            layer = onion.layers[place]
+        for place, layer in enumerate(onion.layers):
+            policy, one = layer.policy, _one(layer.policy)
+            if one is None:
+                continue
             if layer.depth:
-                keys_of.setdefault(breaker, {})[layer.key] = None
+                keys_of.setdefault(policy, {})[layer.key] = None
             elif onion.inside(place, Keyed):
-                reason[breaker] = "it is outside of Keyed, so it is the circuit of all keys"
+                reason[policy] = f"it is outside of Keyed, so it is the {one} of all keys"
             elif len(facts.keys) > 1:
-                reason[breaker] = f"it is the circuit of several keys: {_shown(facts.keys)}"
-    for breaker, keys in keys_of.items():
+                reason[policy] = f"it is the {one} of several keys: {_shown(facts.keys)}"
+    for policy, keys in keys_of.items():
         if len(keys) > 1:
-            reason[breaker] = f"the factory has returned it for several keys: {_shown(keys)}"
-    for breaker, why in reason.items():
+            reason[policy] = f"the factory has returned it for several keys: {_shown(keys)}"
+    for policy, why in reason.items():
+        circuit = isinstance(policy, CircuitBreaker)
+        make = "CircuitBreaker(name=key)" if circuit else f"{type(policy).__name__}(...)"
         yield Finding(
             code="SW105",
-            sentence=f"{why}; a dependency that is down cuts off the others",
-            numbers={"keys": max(len(keys_of.get(breaker, ())), len(facts.keys))},
-            remedy="Take Keyed(lambda key: CircuitBreaker(name=key)); what they share is a parent=",
-            policy=breaker,
+            sentence=f"{why}; a dependency that is {'down' if circuit else 'ill'} cuts off the "
+            "others",
+            numbers={"keys": max(len(keys_of.get(policy, ())), len(facts.keys))},
+            remedy=f"Take Keyed(lambda key: {make})"
+            f"{'; what they share is a parent=' if circuit else ''}",
+            policy=policy,
         )
+
+
+def _one(policy: Policy) -> str | None:
+    """Return what a policy is called that goes by one dependency; ``None`` for any other."""
+    if isinstance(policy, CircuitBreaker):
+        return "circuit"
+    if isinstance(policy, AdaptiveLimit):
+        return "limit"
+    # One with a rate may be meant for all of them.
+    pauses = isinstance(policy, RateLimiter) and policy.rate is None
+    return "pause" if pauses else "shedder" if isinstance(policy, LoadShedder) else None
 
 
 def _shown(keys: Iterable[Any]) -> str:
@@ -72,7 +92,7 @@ def check_twice(onion: Onion, facts: Facts) -> Iterator[Finding]:
 
 def _family(policy: Policy) -> Iterator[Policy]:
     """Yield what a call holds while it is inside, parents included."""
-    if isinstance(policy, Bulkhead):
+    if isinstance(policy, Bulkhead | AdaptiveLimit | RateLimiter | LoadShedder):
         yield policy
     while isinstance(policy, CircuitBreaker):
         yield policy

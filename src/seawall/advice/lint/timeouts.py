@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from seawall.advice.finding import Finding
+from seawall.advice.lint.limits import queues, waits_for_turns
 from seawall.advice.pauses import shortest
 from seawall.advice.totals import only_refusals, totals_of
+from seawall.policies.adaptive_limit import AdaptiveLimit
+from seawall.policies.bulkhead import Bulkhead
+from seawall.policies.rate_limiter import RateLimiter
 from seawall.policies.retry import Retry
 from seawall.policies.timeout import Timeout
 
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
 
     from seawall.advice.lint.facts import Facts
     from seawall.advice.onion import Onion
+    from seawall.core.policy import Policy
 
 
 def check_nesting(onion: Onion, facts: Facts) -> Iterator[Finding]:
@@ -93,8 +98,45 @@ def check_latency(onion: Onion, facts: Facts) -> Iterator[Finding]:
             )
 
 
+def check_waits(onion: Onion, facts: Facts) -> Iterator[Finding]:
+    """SW205: what is there for an attempt goes by while it waits for a slot or a turn."""
+    for place, timeout in onion.each(Timeout):
+        retries = [each for each in onion.outside(place, Retry) if each.attempts > 1]
+        if not retries or onion.hides(place):
+            continue
+        for at in range(place + 1, len(onion.layers)):
+            policy = onion.layers[at].policy
+            if _may_wait(policy, timeout.seconds) and not onion.inside(at, Timeout):
+                yield Finding(
+                    code="SW205",
+                    sentence=f"its {timeout.seconds:g} s for an attempt go by while the attempt "
+                    f"waits at the {type(policy).__name__} inside it",
+                    numbers={"seconds": timeout.seconds},
+                    remedy=f"Put it inside the {type(policy).__name__}, around what is called",
+                    policy=timeout,
+                )
+                break
+
+
+def _may_wait(policy: Policy, seconds: float) -> bool:
+    """Say whether an attempt may wait that long for a slot or a turn."""
+    if isinstance(policy, Bulkhead | AdaptiveLimit):
+        waits = queues(policy)
+    elif isinstance(policy, RateLimiter):
+        waits = waits_for_turns(policy)
+    else:
+        return False
+    return waits and (policy.max_wait is None or policy.max_wait >= seconds)
+
+
 def _limit(onion: Onion, place: int) -> float | None:
     return min((timeout.seconds for timeout in onion.outside(place, Timeout)), default=None)
 
 
-TIMEOUT_CHECKS: Final = (check_nesting, check_fit, check_attempts_end, check_latency)
+TIMEOUT_CHECKS: Final = (
+    check_nesting,
+    check_fit,
+    check_attempts_end,
+    check_latency,
+    check_waits,
+)
