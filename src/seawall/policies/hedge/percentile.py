@@ -5,8 +5,9 @@ The rules:
 1. Durations are counted in buckets, each 5 % wider than the one before. Every new one weighs a
    little more than the last, so that old ones fade.
 2. The delay is the upper edge of the bucket with the percentile in it: never less than the
-   percentile, so that no larger share of the calls is hedged, and at most 5 % more. Beyond about
-   1,000 seconds it is not known.
+   percentile, so that no larger share of the calls is hedged, and at most 5 % more. A millisecond
+   is added, for uvloop's clock is that coarse: it may show as much too little, and its timers may
+   come as much too early. Beyond about 1,000 seconds the delay is not known.
 3. What was ended early has lasted at least so long. Where that is longer than the delay, it counts
    as it is: only the share above the delay matters, not how far above it is. Where it is shorter,
    it says nothing.
@@ -21,6 +22,7 @@ from typing import Final
 from seawall.core.checks import check_count, check_number
 
 _SHORTEST: Final = 0.0001
+_RESOLUTION: Final = 0.001
 _GROWTH: Final = log(1.05)
 _BUCKETS: Final = ceil(log(1000.0 / _SHORTEST) / _GROWTH) + 2
 # The last bucket is for whatever is longer than that.
@@ -39,6 +41,7 @@ class Percentile:
     It is learned from the last ``50 / (1 - ratio)`` first attempts or so, 1,000 of them for 0.95:
     older ones fade. Until ``minimum_calls`` are known there is no hedge. Where more calls than
     ``1 - ratio`` hang, the percentile is as long as a hang; ``at_most`` hedges them all the same.
+    To what was learned a millisecond is added: the clocks of some event loops are that coarse.
 
     Args:
         ratio: the share of the answers, from 0.5 to 0.999.
@@ -116,7 +119,7 @@ class LearnedDelay:
         self.known += 1
         if self.known >= self._minimum_calls:
             at_least, at_most = self._percentile.at_least, self._percentile.at_most
-            self.delay = min(max(_EDGES[self._position], at_least), at_most)
+            self.delay = min(max(_EDGES[self._position] + _RESOLUTION, at_least), at_most)
         if weight > _HEAVIEST:
             self._lighten()
 
