@@ -220,6 +220,9 @@ class Call(Generic[T]):
             return "a stream is read on in the task in which it began"
         return "the call is not idempotent" if self.idempotent is False else None
 
+    def give_up(self, reason: str) -> None:
+        """Hear why no further attempt follows a result that is returned though it is no success."""
+
     def adopt(self, copy: Call[T]) -> None:
         """Take over how an attempt ended that ran on a copy: its verdict, and what it left open."""
         self.open = copy.open

@@ -8,19 +8,19 @@ from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from seawall.core.call import Call
 from seawall.core.errors import CallTimeoutError
-from seawall.core.verdict import Kind, Verdict
-from seawall.http.classify import is_exhausted, judge_response, permit
+from seawall.http.classify import judge_response
+from seawall.http.judged import JudgedCall
 from seawall.http.open_body import OpenBody
 from seawall.http.pool import close_connections
 from seawall.http.replay import is_replayable
+from seawall.http.report import Tried, report
+from seawall.http.reuse import WatchedTimeouts
 from seawall.http.settings import asked_seconds, is_idempotent, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seawall.core.verdict import Outcome
     from seawall.http.reader import Phase
     from seawall.http.transport import Resilience
 
@@ -33,7 +33,7 @@ _READ_ONCE_AT_A_TIME: Final = (
 )
 
 
-class Exchange(Call[Any]):
+class Exchange(JudgedCall):
     """The call of one request.
 
     Args:
@@ -48,10 +48,9 @@ class Exchange(Call[Any]):
         started: loop time at which the call began.
         asked_seconds: how long the caller lets one read take; ``inf`` for ever.
         asked_total: how long the request's settings let the call take; ``None`` if they do not say.
-        gave_up: whether the verdict on the last attempt was to try again.
+        bodies: those of all responses so far that were open.
     """
 
-    gave_up: bool = False
     _one_shot: Any = None
 
     def __init__(self, transport: Resilience, request: Any) -> None:
@@ -62,8 +61,10 @@ class Exchange(Call[Any]):
         self._transport = transport
         self._request = request
         self._settings = settings
-        self._bodies: list[OpenBody] = []
-        self.started = self.now()
+        # Shared with the copies that are hedged.
+        self.bodies: list[OpenBody] = []
+        self._tried: list[Tried] = []
+        self.started = self.loop.time()
         self.key = transport.key(request) if settings.key is None else settings.key
         self.idempotent = is_idempotent(request, settings, transport.idempotent)
         self.asked_seconds = asked_seconds(request)
@@ -78,50 +79,38 @@ class Exchange(Call[Any]):
         """Run one attempt: send a copy of the request, and take charge of the response's body."""
         transport = self._transport
         attempt = self._copy(request)
-        repair = partial(transport.repair, attempt.extensions)
-        self.open = None
+        self.open = self.not_retried = None
+        began = self.loop.time()
         try:
             response = await transport.inner.handle_async_request(attempt)
         except GeneratorExit:
-            repair()
+            transport.repair(attempt.extensions)
             raise
-        except BaseException:
-            await close_connections(repair())
+        except BaseException as error:
+            self._note(began, type(error).__name__)
+            await close_connections(transport.repair(attempt.extensions))
             raise
         finally:
             if self._one_shot is not None and self._one_shot.begun:
                 self.single_run = _SENT_ONCE
         response.request = request
         if response.is_closed or not isinstance(response.stream, transport.family.stream):
+            self._note(began, response.status_code)
             return response
+        repair = partial(transport.repair, attempt.extensions)
         body = OpenBody(response.stream, self.loop, on_asyncio=self.on_asyncio, repair=repair)
-        self._bodies.append(body)
+        self.bodies.append(body)
         try:
             await self._take_charge(response, body)
         except GeneratorExit:
             body.end_at_once()
             raise
-        except BaseException:
+        except BaseException as error:
+            self._note(began, type(error).__name__)
             await body.close()
             raise
+        self._note(began, response.status_code)
         return response
-
-    def classifier(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self, outcome: Outcome
-    ) -> Verdict:
-        """Judge one outcome, by the rules of HTTP and the user's own, within what is safe."""
-        transport = self._transport
-        if outcome.exception is not None:
-            verdict = transport.family.rules.judge(outcome.exception)
-        elif hasattr(outcome.value, "status_code"):
-            verdict = self._judge_response(outcome.value)
-        else:
-            verdict = Verdict(Kind.SUCCESS)
-        if transport.classify is not None:
-            verdict = transport.classify(outcome) or verdict
-        verdict = self._permit(verdict)
-        self.gave_up = verdict.retryable
-        return verdict
 
     def alone(self) -> str | None:
         """Return why no second attempt may run beside the first one; ``None`` if it may."""
@@ -129,44 +118,56 @@ class Exchange(Call[Any]):
             return _READ_ONCE_AT_A_TIME
         return super().alone()
 
-    def adopt(self, copy: Call[Any]) -> None:
-        """Take over how an attempt ended that ran on a copy."""
-        super().adopt(copy)
-        self.gave_up = isinstance(copy, Exchange) and copy.gave_up
-
     async def hand_out(self, response: Any) -> None:
         """Leave one response, if any, to the caller, and close what else attempts left open."""
         kept: OpenBody | None = getattr(getattr(response, "stream", None), "state", None)
         if kept is not None:
             kept.handed_out = True
-        for body in self._bodies:
+        for body in self.bodies:
             if body is not kept and not body.closed:
                 try:
                     await body.close()
                 except Exception:  # noqa: S112 - nobody waits for it
                     continue
 
+    def tell(self, response: Any) -> None:
+        """Say on a response what it took to get it."""
+        extensions = getattr(response, "extensions", None)
+        if extensions is not None:
+            extensions["seawall"] = report(self.started, self._tried, self.not_retried)
+
     def drop(self) -> None:
         """End what attempts left open, where nothing can be awaited."""
-        for body in self._bodies:
+        for body in self.bodies:
             if not body.closed:
                 body.end_at_once()
 
+    def _note(self, began: float, outcome: int | str) -> None:
+        self._tried.append(Tried(began, self.loop.time(), outcome))
+
     def _copy(self, request: Any) -> Any:
         """Copy the request: what a transport does to it must not reach the next attempt or hop."""
-        attempt = request.__class__.__new__(request.__class__)
+        kind: Any = request.__class__
+        attempt = kind.__new__(kind)
         attempt.__dict__.update(request.__dict__)
         attempt.headers = request.headers.copy()
-        attempt.extensions = {name: _copy(value) for name, value in request.extensions.items()}
+        extensions = dict(request.extensions)
+        for name, value in extensions.items():
+            if name == "timeout":
+                extensions[name] = self.timeouts = WatchedTimeouts(value)
+            elif issubclass(type(value), dict):
+                extensions[name] = copy(value)
+        attempt.extensions = extensions
         if self._one_shot is not None:
             attempt.stream = self._one_shot
         return attempt
 
     async def _take_charge(self, response: Any, body: OpenBody) -> None:
         transport = self._transport
-        head = judge_response(response.status_code, response.headers)
-        if response.status_code >= 400 and self._permit(head).retryable:
-            await body.read_ahead(self.deadline)
+        if response.status_code >= 400:
+            head = judge_response(response.status_code, response.headers)
+            if self.permit(head).retryable:
+                await body.read_ahead(self.deadline)
         response.stream = transport.family.body(body)
         body.head = verdict = self.judge_result(response)
         body.empty = is_empty(response)
@@ -183,36 +184,6 @@ class Exchange(Call[Any]):
         elif endless and self._is_probe():
             # A probe that waits for the end of an event stream would hold the circuit half-open.
             body.settle(verdict)
-
-    def _permit(self, verdict: Verdict) -> Verdict:
-        return permit(
-            verdict,
-            idempotent=self.idempotent is not False,
-            replayable=self.single_run is None,
-        )
-
-    def _judge_response(self, response: Any) -> Verdict:
-        verdict = judge_response(response.status_code, response.headers)
-        if response.status_code != 429 or not is_exhausted(429, self._content_of(response)):
-            return verdict
-        # Not throttled either: to send less does not help.
-        return Verdict(verdict.kind)
-
-    def _content_of(self, response: Any) -> bytes:
-        """Return the decoded body of a response as far as it is at hand."""
-        body: OpenBody | None = getattr(response.stream, "state", None)
-        client = self._transport.family.client
-        try:
-            if body is None:
-                content: bytes = response.content
-                return content
-            raw = b"".join(body.ahead)
-            twin = client.Response(response.status_code, headers=response.headers, content=raw)
-            content = twin.content
-        except Exception:
-            # Not read, not decodable, or cut off: then nothing is known of it.
-            return b""
-        return content
 
     def _body_deadline(self, *, endless: bool) -> float:
         """Return the loop time at which the body must have ended."""
@@ -249,10 +220,6 @@ class Exchange(Call[Any]):
                 return True
             ticket = ticket.outer
         return False
-
-
-def _copy(value: object) -> object:
-    return copy(value) if issubclass(type(value), dict) else value
 
 
 def is_endless(response: Any) -> bool:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from seawall.core.verdict import Outcome, Verdict
     from seawall.http.family import Family
     from seawall.http.settings import Idempotent
-    from seawall.policies.retry import RetryBudget
 
 Classify: TypeAlias = "Callable[[Outcome], Verdict | None]"
 Release: TypeAlias = Literal["body", "headers"]
@@ -105,7 +104,28 @@ class Resilience:
         """
         ours: RejectedError | CallTimeoutError
         try:
-            return await self._handle(request)
+            exchange = Exchange(self, request)
+            from_sdk = _SDK_COUNT in request.headers
+            if from_sdk:
+                self._pay(exchange.started, request.headers[_SDK_COUNT])
+            policy = self.policy
+            if exchange.asked_total is not None:
+                policy = policy.bind(timeout=exchange.asked_total)
+            try:
+                response = await policy.conduct(exchange)
+            except GeneratorExit:
+                exchange.drop()
+                raise
+            except BaseException:
+                await exchange.hand_out(None)
+                raise
+            if exchange.bodies:
+                await exchange.hand_out(response)
+            exchange.tell(response)
+            if from_sdk and exchange.gave_up and hasattr(response, "headers"):
+                # The retries of the SDK would multiply those that were just given up.
+                response.headers["x-should-retry"] = "false"
+            return response
         except (RejectedError, CallTimeoutError) as error:
             ours = error
         # Raised out here, or the error would be the context of its own twin.
@@ -113,30 +133,6 @@ class Resilience:
             raise self.family.adopt(ours, request)
         finally:
             del ours
-
-    async def _handle(self, request: Any) -> Any:
-        exchange = Exchange(self, request)
-        sdk_count = request.headers.get(_SDK_COUNT)
-        if sdk_count is not None and sdk_count != "0":
-            self._pay(exchange.started)
-        try:
-            policy = self.policy
-            if exchange.asked_total is not None:
-                policy = policy.bind(timeout=exchange.asked_total)
-            response = await policy.conduct(exchange)
-        except GeneratorExit:
-            exchange.drop()
-            raise
-        except BaseException:
-            await exchange.hand_out(None)
-            raise
-        await exchange.hand_out(response)
-        # Only a Retry has a story: without one, nothing was repeated and nothing given up.
-        gave_up = exchange.gave_up and exchange.story is not None
-        if sdk_count is not None and gave_up and hasattr(response, "headers"):
-            # The retries of the SDK would multiply those that were just given up.
-            response.headers["x-should-retry"] = "false"
-        return response
 
     def repair(self, extensions: object) -> list[Any]:
         """Drop what the attempt with these extensions has left in the pools beneath.
@@ -209,11 +205,13 @@ class Resilience:
                 f"  right: ResilientTransport(policy, {name}.AsyncHTTPTransport())"
             )
 
-    def _pay(self, now: float) -> None:
+    def _pay(self, now: float, sdk_count: str) -> None:
         """Let a retry of an SDK, which adds to the load like one of ours, cost the budget."""
-        budget = budget_of(self.policy)
-        if budget is not None:
-            budget.spend(now)
+        if sdk_count == "0":
+            return
+        retry = find_retry(self.policy)
+        if retry is not None and retry.budget is not None:
+            retry.budget.spend(now)
         if not self._warned:
             self._warned = True
             warnings.warn(
@@ -223,14 +221,14 @@ class Resilience:
             )
 
 
-def budget_of(policy: Policy) -> RetryBudget | None:
-    """Return the budget of the outermost ``Retry`` of a policy or pipeline, if there is one."""
+def find_retry(policy: Policy) -> Retry | None:
+    """Return the outermost ``Retry`` of a policy or pipeline, if there is one."""
     find = getattr(policy, "find", None)
     try:
         retry = policy if find is None else find(Retry)
     except LookupError:
         return None
-    return retry.budget if isinstance(retry, Retry) else None
+    return retry if isinstance(retry, Retry) else None
 
 
 def unlimited(client: Any) -> Any:

@@ -49,6 +49,7 @@ class RetrySnapshot(Snapshot):
 
 _OWN_BUDGET: Final[Any] = object()
 _BACKOFF: Final = exponential(0.1, cap=10.0)
+_SPENT: Final = "all attempts are spent"
 
 
 class Retry(Policy):
@@ -182,11 +183,13 @@ class Retry(Policy):
                     self._tell_failure(call, verdict, None)
                     step = self._next(call, verdict, None, failed, delay)
                     if isinstance(step, str):
+                        call.give_up(step or _SPENT)
                         return result
                     real, answered, answer = None, True, result
                 if isinstance(step, str):
                     # Refused, but an earlier attempt did reach the dependency.
                     if answered:
+                        call.give_up(step or _SPENT)
                         return cast("T", answer)
                     tell_story(real, call, step)
                     raise cast("Exception", real)
@@ -197,6 +200,7 @@ class Retry(Policy):
                 if not await call.sleep(delay):
                     self._tell_not_made(call, name, "no time was left")
                     if answered:
+                        call.give_up("no time was left")
                         return cast("T", answer)
                     if real is None:
                         raise DeadlineError(policy=self, name=self.name, key=call.key)
@@ -231,7 +235,7 @@ class Retry(Policy):
             tell(self, call, RetryScheduled, error=name, delay=step)
         elif is_heard(self):
             spent = failed >= self.attempts
-            reason = "all attempts are spent" if spent else f"{name} is not retried"
+            reason = _SPENT if spent else f"{name} is not retried"
             self._tell_not_made(call, name, step or reason)
         return step
 

@@ -1,0 +1,76 @@
+"""What it took to get a response, as the caller can read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from seawall.core.json_ready import JsonReady
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Tried(NamedTuple):
+    """One attempt that is over.
+
+    Attributes:
+        began: loop time at which it began.
+        ended: loop time at which its headers had come, or at which it failed.
+        outcome: the status, or the name of the error.
+    """
+
+    began: float
+    ended: float
+    outcome: int | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(JsonReady):
+    """What it took to get a response: ``response.extensions["seawall"]``.
+
+    ``as_dict()`` returns it in values that ``json.dumps`` takes. No URL, header or argument of the
+    request is in it.
+
+    Attributes:
+        attempts: how often it was tried to send the request.
+        waited: seconds in which no attempt ran: in queues, in pauses, between two attempts.
+        outcomes: how each attempt ended: ``"200"``, the status of its response, or
+            ``"ReadError"``, the name of its error.
+        not_retried: why nothing further was tried though the response might get better; ``None``
+            where that is not so.
+    """
+
+    attempts: int
+    waited: float
+    outcomes: tuple[str, ...]
+    not_retried: str | None
+
+
+def report(started: float, tried: Sequence[Tried], not_retried: str | None) -> Report:
+    """Return the report on a call.
+
+    Args:
+        started: loop time at which the call began.
+        tried: its attempts, in the order in which they ended.
+        not_retried: why nothing further was tried.
+    """
+    if len(tried) == 1:
+        ((began, _, outcome),) = tried
+        return Report(
+            attempts=1,
+            waited=began - started,
+            outcomes=(str(outcome),),
+            not_retried=not_retried,
+        )
+    waited, free = 0.0, started
+    # Of hedged attempts, some run at the same time.
+    for began, ended, _ in sorted(tried):
+        waited += max(0.0, began - free)
+        free = max(free, ended)
+    return Report(
+        attempts=len(tried),
+        waited=waited,
+        outcomes=tuple([str(attempt.outcome) for attempt in tried]),
+        not_retried=not_retried,
+    )
