@@ -117,8 +117,7 @@ def shedder() -> LoadShedder:
 
 
 def in_coalesce(policy: Any) -> int:
-    now = policy.snapshot()
-    return now.asking + now.waiting
+    return sum(len(line) for line, _ in policy._questions.values())
 
 
 class Announce(Policy):
