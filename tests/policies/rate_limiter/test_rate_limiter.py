@@ -7,6 +7,7 @@ import gc
 import random
 import weakref
 from contextvars import ContextVar
+from math import floor
 
 import anyio
 import pytest
@@ -108,6 +109,50 @@ async def test_one_timer_for_all_who_wait():
             assert limiter.waiting in {49, 50}
             assert timers() == 1
         assert timers() == 0
+
+
+class CoarseLoop(VirtualLoop):
+    """A loop like uvloop's: its clock and its timers know whole milliseconds only.
+
+    Each callback takes it 20 µs.
+
+    Attributes:
+        armed: how many timers were set.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.armed = 0
+        self.on_step = self.take_time
+
+    def take_time(self):
+        self.now += 0.00002
+
+    def time(self):
+        return floor(self.now * 1000 + 1e-6) / 1000
+
+    def call_at(self, when, callback, *args, context=None):
+        self.armed += 1
+        ticks = round((when - self.time()) * 1000)
+        if ticks <= 0:
+            return self.call_soon(callback, *args, context=context)
+        return super().call_at(self.time() + ticks / 1000, callback, *args, context=context)
+
+
+@pytest.mark.parametrize("rate", [3, 30, 700])
+def test_a_clock_that_is_a_millisecond_coarse(rate):
+    """An alarm that comes too early is set once more, not again and again until it is time."""
+    limiter, loop = RateLimiter(rate), CoarseLoop()
+
+    async def main():
+        start = loop.time()
+        await asyncio.gather(*[limiter.execute(Script("fine")) for _ in range(100)])
+        return loop.time() - start
+
+    took = loop.run_until_complete(main())
+    loop.close()
+    assert loop.armed <= 250
+    assert 99 / rate <= took <= 99 * (1 / rate + 0.001)
 
 
 async def test_an_alarm_keeps_no_context():

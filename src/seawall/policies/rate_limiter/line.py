@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # 0.1 * 50 is a little more than 5 in binary fractions; and at the deadline itself it is too late.
 _ABOUT: Final = 1e-9
+_RESOLUTION: Final = 0.001
 
 
 class Line:
@@ -156,9 +157,12 @@ class Line:
             waiter.set_alarm(when)
         elif self._timer is None or when < self._alarm:
             self._end_alarm()
-            loop: Any = self.loop
             self._alarm = when
-            self._timer = loop.call_at(when, self._on_alarm, context=self._context)
+            self._arm(when)
+
+    def _arm(self, when: float) -> None:
+        loop: Any = self.loop
+        self._timer = loop.call_at(when, self._on_alarm, context=self._context)
 
     def _end_alarm(self) -> None:
         timer, self._timer = self._timer, None
@@ -167,7 +171,13 @@ class Line:
 
     def _on_alarm(self) -> None:
         self._timer = None
-        self.serve()
+        now = self.loop.time()
+        if now < self._alarm - _ABOUT:
+            # Too early, as on uvloop, whose timers and clock know whole milliseconds only: until
+            # the next one has begun there is nothing to see.
+            self._arm(max(self._alarm, now + _RESOLUTION))
+        else:
+            self.serve()
 
 
 def _seconds(now: float, when: float) -> float:
