@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, Unpack
 import httpx
 
 from seawall.core import errors
-from seawall.http.client import wrap_transports
+from seawall.http.client import check_options, wrap_transports
 from seawall.http.family import Family
 from seawall.http.settings import origin
 from seawall.http.standard import standard
@@ -141,9 +141,13 @@ class AsyncClient(httpx.AsyncClient):
     Args:
         policy: a policy or pipeline; by default a ``standard()`` of its own.
         options: what ``httpx.AsyncClient`` takes.
+
+    Raises:
+        UsageError: beside ``transport`` there is something that would have no effect with it.
     """
 
     def __init__(self, *, policy: Policy | None = None, **options: Unpack[ClientOptions]) -> None:
+        check_options(options, "httpx")
         if policy is None:
             options.setdefault("limits", unlimited(httpx))
         super().__init__(**options)
@@ -158,6 +162,9 @@ def protect(
     idempotent: Idempotent = None,
     classify: Classify | None = None,
     release: Release = "body",
+    deadline_header: str | None = None,
+    buffer_response: int | None = None,
+    idle_timeout: float = 300.0,
 ) -> Client:
     """Put the requests of a client behind policies, and return that same client.
 
@@ -173,6 +180,9 @@ def protect(
         idempotent: whether requests may be processed twice; see :class:`ResilientTransport`.
         classify: what outcomes mean; see :class:`ResilientTransport`.
         release: when an attempt is settled, at the end of the ``"body"`` or at its ``"headers"``.
+        deadline_header: header that tells the server what is left; see :class:`ResilientTransport`.
+        buffer_response: bytes that are read inside an attempt; see :class:`ResilientTransport`.
+        idle_timeout: seconds that a read of an event stream may wait.
 
     Raises:
         UsageError: it is no async client of httpx, or it is behind another policy already.
@@ -185,5 +195,8 @@ def protect(
         idempotent=idempotent,
         classify=classify,
         release=release,
+        deadline_header=deadline_header,
+        buffer_response=buffer_response,
+        idle_timeout=idle_timeout,
     )
     return client

@@ -230,15 +230,6 @@ async def test_only_the_outermost_timeout_covers_the_body(family: Family, server
         assert len((await client.get(server.url)).content) == 10
 
 
-@pytest.mark.parametrize("kind", ["text/event-stream", "Text/Event-Stream; charset=utf-8"])
-async def test_an_event_stream_has_no_deadline(family: Family, server: Server, kind: str) -> None:
-    """Streams that are meant to go on are not ended by the timeout of the call."""
-    server.play(drip(10, every=0.03, headers={"content-type": kind}))
-    async with family.binding.AsyncClient(policy=Timeout(0.1), verify=False) as client:
-        async with client.stream("GET", server.url) as response:
-            assert len([chunk async for chunk in response.aiter_raw()]) == 10
-
-
 async def test_a_cancellation_from_outside_is_never_taken_for_the_deadline(
     family: Family, server: Server
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import weakref
 from collections.abc import AsyncIterator
 from types import ModuleType
@@ -246,6 +247,71 @@ def test_a_sync_transport_is_refused(family: Family) -> None:
     """What cannot send a request in an async client is not accepted."""
     with pytest.raises(UsageError, match="must be an async transport"):
         family.binding.ResilientTransport(None, family.client.WSGITransport(lambda: None))
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [("verify", False), ("cert", None), ("http1", True), ("http2", True), ("limits", None)],
+)
+def test_what_a_client_would_ignore_is_refused(family: Family, option: str, value: Any) -> None:
+    """Requirement 19: beside a transport of one's own these have no effect, and say nothing."""
+    mock = family.client.MockTransport(lambda request: family.client.Response(200))
+    if option == "limits":
+        value = family.client.Limits()
+    with pytest.raises(UsageError, match=f"{family.client.__name__} ignores {option}.\n.*wrong"):
+        family.binding.AsyncClient(transport=mock, **{option: value})
+    for policy in (None, Retry(3)):
+        family.binding.AsyncClient(policy=policy, transport=mock)
+        family.binding.AsyncClient(policy=policy, transport=None, **{option: value})
+
+
+def test_a_proxy_beside_a_transport_is_refused(family: Family) -> None:
+    """Requirement 19: every request would go through the proxy, and none through the transport."""
+    mock = family.client.MockTransport(lambda request: family.client.Response(200))
+    with pytest.raises(UsageError, match="past the transport that you gave it"):
+        family.binding.AsyncClient(transport=mock, proxy="http://127.0.0.1:1")
+    family.binding.AsyncClient(transport=mock, proxy=None)
+
+
+def test_retries_of_the_transport_inside_are_warned_of(family: Family) -> None:
+    """Requirement 20: they multiply ours, also beneath a transport that wraps them."""
+
+    class Wrapper(family.client.AsyncBaseTransport):
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+        async def handle_async_request(self, request: Any) -> Any:
+            return await self.inner.handle_async_request(request)
+
+    stubborn = family.client.AsyncHTTPTransport(retries=2, verify=False)
+    for inner in (stubborn, Wrapper(stubborn)):
+        for policy in (None, Retry(3), Pipeline(Retry(3))):
+            with pytest.warns(RuntimeWarning, match="retries of its own, and they multiply"):
+                family.binding.ResilientTransport(policy, inner)
+    with pytest.warns(RuntimeWarning, match=r"AsyncHTTPTransport\(retries=0\)"):
+        family.binding.protect(family.client.AsyncClient(transport=stubborn))
+    # Where nothing is repeated here, nothing is multiplied.
+    family.binding.ResilientTransport(CircuitBreaker(), stubborn)
+
+
+@pytest.mark.asyncio
+async def test_what_protect_takes_is_in_force(family: Family) -> None:
+    """Requirement 19: each option of the transport can be given to ``protect`` too."""
+    options = {
+        "key": lambda request: "key",
+        "idempotent": True,
+        "classify": lambda outcome: None,
+        "release": "headers",
+        "deadline_header": "X-Timeout-Ms",
+        "buffer_response": 10,
+        "idle_timeout": 7.0,
+    }
+    client = family.binding.protect(family.client.AsyncClient(verify=False), Retry(3), **options)
+    taken = set(inspect.signature(family.binding.ResilientTransport).parameters)
+    assert taken == {"policy", "transport", *options}
+    for name, value in options.items():
+        assert getattr(client._transport, name) == value
+    await client.aclose()
 
 
 @pytest.mark.asyncio

@@ -57,10 +57,11 @@ async def test_the_completion_of_a_language_model_is_left_alone(family: Family) 
     assert (len(seen), ledger.kinds, ledger.held) == (1, ["success"], 0)
 
 
-async def test_a_streamed_completion_may_pause(family: Family) -> None:
+@pytest.mark.parametrize("kind", ["text/event-stream", " Text/Event-Stream; charset=utf-8"])
+async def test_a_streamed_completion_may_pause(family: Family, kind: str) -> None:
     """Events with 60 s between them, longer than an attempt and the call may take, all come."""
     steps = [item for number in range(5) for item in (60.0, b"data: %d\n\n" % number)]
-    http, ledger = client(family, fed(family, *steps, headers=EVENTS))
+    http, ledger = client(family, fed(family, *steps, headers={"content-type": kind}))
     async with http:
         async with http.stream("POST", URL, json={"stream": True}) as response:
             lines = [line async for line in response.aiter_lines() if line]

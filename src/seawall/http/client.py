@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from seawall.core.errors import UsageError
 from seawall.http.standard import standard
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from seawall.core.policy import Policy
     from seawall.http.transport import Resilience
+
+_OF_THE_TRANSPORT: Final = ("verify", "cert", "http1", "http2", "limits")
+_PAST_THE_TRANSPORT: Final = ("proxy", "proxies")
+
+
+def check_options(options: Mapping[str, Any], name: str) -> None:
+    """Refuse what a client would silently ignore, or lead past a transport that was given.
+
+    Args:
+        options: what a client is made with.
+        name: the name of the client library.
+
+    Raises:
+        UsageError: beside ``transport`` there is something that has no effect with it.
+    """
+    if options.get("transport") is None:
+        return
+    ignored = [option for option in _OF_THE_TRANSPORT if option in options]
+    if ignored:
+        raise UsageError(
+            f"with a transport of your own, {name} ignores {', '.join(ignored)}.\n"
+            f"  wrong: AsyncClient(transport=..., {ignored[0]}=...)\n"
+            f"  right: AsyncClient(transport={name}.AsyncHTTPTransport({ignored[0]}=...))"
+        )
+    past = [option for option in _PAST_THE_TRANSPORT if options.get(option) is not None]
+    if past:
+        raise UsageError(
+            f"with {past[0]}, {name} sends all requests past the transport that you gave it.\n"
+            f"  wrong: AsyncClient(transport=..., {past[0]}=...)\n"
+            f"  right: AsyncClient(transport={name}.AsyncHTTPTransport(proxy=...))"
+        )
 
 
 def wrap_transports(

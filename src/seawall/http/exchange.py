@@ -79,6 +79,8 @@ class Exchange(JudgedCall):
         """Run one attempt: send a copy of the request, and take charge of the response's body."""
         transport = self._transport
         attempt = self._copy(request)
+        if transport.deadline_header is not None:
+            self._send_deadline(attempt, transport.deadline_header)
         self.open = self.not_retried = None
         began = self.loop.time()
         try:
@@ -162,28 +164,41 @@ class Exchange(JudgedCall):
             attempt.stream = self._one_shot
         return attempt
 
+    def _send_deadline(self, attempt: Any, name: str) -> None:
+        seconds = self._body_deadline(endless=False) - self.loop.time()
+        if seconds < inf and name not in attempt.headers:
+            attempt.headers[name] = str(max(1, int(seconds * 1000)))
+
     async def _take_charge(self, response: Any, body: OpenBody) -> None:
         transport = self._transport
         if response.status_code >= 400:
             head = judge_response(response.status_code, response.headers)
             if self.permit(head).retryable:
                 await body.read_ahead(self.deadline)
+        endless = is_endless(response)
+        if not body.closed:
+            self._watch(body, endless=endless)
+        buffered = transport.buffer_response
+        if buffered is not None and response.status_code < 400 and not endless:
+            await body.buffer(buffered, length_of(response))
         response.stream = transport.family.body(body)
         body.head = verdict = self.judge_result(response)
         body.empty = is_empty(response)
         if body.closed:
             return
         self.open = body
-        endless = is_endless(response)
-        deadline = self._body_deadline(endless=endless)
-        idle = self._idle_timeout(endless=endless)
-        if deadline < inf or idle < inf:
-            body.watch(deadline, idle, self._timed_out(deadline, idle))
         if transport.release == "headers":
             body.end(verdict)
         elif endless and self._is_probe():
             # A probe that waits for the end of an event stream would hold the circuit half-open.
             body.settle(verdict)
+
+    def _watch(self, body: OpenBody, *, endless: bool) -> None:
+        """See to it that the body ends in time."""
+        deadline = self._body_deadline(endless=endless)
+        idle = self._idle_timeout(endless=endless)
+        if deadline < inf or idle < inf:
+            body.watch(deadline, idle, self._timed_out(deadline, idle))
 
     def _body_deadline(self, *, endless: bool) -> float:
         """Return the loop time at which the body must have ended."""
@@ -228,6 +243,12 @@ def is_endless(response: Any) -> bool:
     return response.status_code == HTTPStatus.SWITCHING_PROTOCOLS or (
         kind.lstrip().lower().startswith("text/event-stream")
     )
+
+
+def length_of(response: Any) -> int:
+    """Return how many bytes a response says that its body has; 0 if it does not say."""
+    length: str = response.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
 
 
 def is_empty(response: Any) -> bool:

@@ -156,6 +156,21 @@ class OpenBody(OpenAttempt):
             self.error = error
             await self.finish(None, clean=False)
 
+    async def buffer(self, most: int, length: int) -> None:
+        """Read a body of up to ``most`` bytes before anybody asks; an error in it is raised.
+
+        Args:
+            most: bytes to read; of a longer body, what was read stays readable.
+            length: bytes that the body is said to have, of which nothing is read if there are more.
+        """
+        if length > most:
+            return
+        try:
+            while self._reader.size <= most:
+                self.ahead.append(await self._reader.next())
+        except StopAsyncIteration:
+            await self.finish(None, clean=True)
+
     async def discard(self, verdict: Verdict) -> None:
         """Read the rest up to the drain cap, so that the connection can serve again, and end."""
         try:

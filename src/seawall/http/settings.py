@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping
 from math import inf
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -14,6 +15,7 @@ IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT",
 
 Idempotent: TypeAlias = "bool | Callable[[Any], bool | None] | None"
 
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -123,6 +125,18 @@ def asked_seconds(request: Any) -> float:
         return 0.0
     seconds = timeout["read"]
     return inf if seconds is None else float(seconds)
+
+
+def check_header(parameter: str, value: object) -> None:
+    """Raise unless the value can be the name of a header (RFC 9110, section 5.1), or is ``None``.
+
+    Raises:
+        TypeError: it is no str.
+        ValueError: it holds what no name may hold.
+    """
+    check_type(parameter, value, str, "the name of a header or None", optional=True)
+    if isinstance(value, str) and not _TOKEN.fullmatch(value):
+        raise ValueError(f"{parameter} must be the name of a header or None, not {value!r}")
 
 
 def _is_mapping(value: object) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeAlias
 
-from seawall.core.checks import check_number
+from seawall.core.checks import check_count, check_number
 from seawall.core.errors import CallTimeoutError, RejectedError, UsageError
 from seawall.core.policy import Policy
 from seawall.http.exchange import Exchange
 from seawall.http.pool import find_pools, repair
-from seawall.http.settings import origin
+from seawall.http.settings import check_header, origin
 from seawall.http.standard import standard
 from seawall.policies.retry import Retry
 
@@ -43,6 +43,15 @@ class Resilience:
             ``None`` to leave it. What must not be sent again is not, whatever it says.
         release: when the slot and the verdict of an attempt are settled: at the end of the
             ``"body"``, or already at its ``"headers"``.
+        deadline_header: name of a header in which each attempt tells the server what is left until
+            the deadline of the call, its body included: whole milliseconds, as a number of digits.
+            That is what ``Connect-Timeout-Ms`` (Connect RPC) and ``X-Envoy-Expected-Rq-Timeout-Ms``
+            hold. A duration and not a time of day, for the clocks of two machines differ. Nothing
+            is sent where there is no deadline, or where the request has the header already.
+        buffer_response: bytes of a body that are read inside the attempt, so that a response that
+            is cut off within them is an attempt that failed, and is retried. The caller gets the
+            response when its body has ended, or is known to be longer. Event streams are left
+            alone. Default: none.
         idle_timeout: seconds that each read may wait of a body that has no deadline (an event
             stream, or what follows a 101); longer where the request's own read timeout is;
             ``math.inf`` for ever.
@@ -64,6 +73,8 @@ class Resilience:
         idempotent: Idempotent = None,
         classify: Classify | None = None,
         release: Release = "body",
+        deadline_header: str | None = None,
+        buffer_response: int | None = None,
         idle_timeout: float = 300.0,
     ) -> None:
         if policy is not None and not isinstance(policy, Policy):
@@ -78,14 +89,19 @@ class Resilience:
             raise TypeError(f"classify must be a callable of the outcome or None, not {classify!r}")
         if release not in {"body", "headers"}:
             raise ValueError(f"release must be 'body' or 'headers', not {release!r}")
+        check_header("deadline_header", deadline_header)
+        check_count("buffer_response", buffer_response, at_least=1, optional=True)
         check_number("idle_timeout", idle_timeout, above=0, infinite=True)
         self.policy: Policy = standard() if policy is None else policy
         self.inner: Any = self._default_transport(policy) if transport is None else transport
         self._check_inner()
+        self._warn_of_retries()
         self.key = key
         self.idempotent = idempotent
         self.classify = classify
         self.release = release
+        self.deadline_header = deadline_header
+        self.buffer_response = buffer_response
         self.idle_timeout = idle_timeout
         self._pools: tuple[Any, ...] | None = None
         self._warned = False
@@ -203,6 +219,18 @@ class Resilience:
             raise UsageError(
                 f"transport must be an async transport, not {inner!r}.\n"
                 f"  right: ResilientTransport(policy, {name}.AsyncHTTPTransport())"
+            )
+
+    def _warn_of_retries(self) -> None:
+        """Warn of a transport that repeats what is repeated here already."""
+        if find_retry(self.policy) is None:
+            return
+        if any(getattr(pool, "_retries", 0) for pool in find_pools(self.inner)):
+            warnings.warn(
+                "the transport inside has retries of its own, and they multiply those of the "
+                f"policy; give it none: {self.family.name}.AsyncHTTPTransport(retries=0)",
+                RuntimeWarning,
+                stacklevel=3,
             )
 
     def _pay(self, now: float, sdk_count: str) -> None:
