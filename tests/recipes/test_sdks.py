@@ -28,10 +28,6 @@ def asked(server: Server) -> list[str]:
     return [request.headers[RETRY] for request in server.received]
 
 
-async def next_turn() -> None:
-    await asyncio.sleep(0)
-
-
 async def test_a_plain_answer(sdk: SDK, server: Server) -> None:
     """One question, one request, one answer."""
     server.play(sdk.answer())
@@ -201,7 +197,7 @@ async def test_a_stream_that_is_not_read_to_its_end_gives_its_slot_back(
         if how == "cancelled":
             assert bulkhead.snapshot().in_flight == 1
             # Until it waits for the second word, which never comes.
-            await next_turn()
+            await asyncio.sleep(0)
             listener.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await listener
