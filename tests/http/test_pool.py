@@ -32,13 +32,17 @@ class Slotted:
 
 
 class Connection:
-    def __init__(self, *, idle: bool = False, closed: bool = False) -> None:
+    def __init__(self, *, idle: bool = False, closed: bool = False, broken: bool = False) -> None:
         self.idle = idle
+        self.broken = broken
         self.closed = closed
         self.error: BaseException | None = None
 
     def is_idle(self) -> bool:
         return self.idle
+
+    def is_available(self) -> bool:
+        return self.idle and not self.broken
 
     def is_closed(self) -> bool:
         return self.closed
@@ -80,20 +84,22 @@ def test_what_has_no_pool_is_left_alone(client_module: ModuleType) -> None:
 
 
 def test_the_repair_takes_only_what_nobody_holds() -> None:
-    """The attempt's own entry and orphaned connections go; held, idle and closed ones stay."""
+    """The attempt's own entry and orphans go, broken ones too; held, idle and closed ones stay."""
     mine: dict[str, Any] = {}
-    orphan, held, idle, closed = (
+    orphan, held, idle, closed, broken = (
         Connection(),
         Connection(),
         Connection(idle=True),
         Connection(closed=True),
+        Connection(idle=True, broken=True),
     )
     # Equal to the attempt's extensions, and yet another attempt's.
     neighbor = entry_of({}, held)
     pool = pool_of(
-        [neighbor, entry_of(mine, orphan), entry_of({}, None)], [orphan, held, idle, closed]
+        [neighbor, entry_of(mine, orphan), entry_of({}, None)],
+        [orphan, held, idle, closed, broken],
     )
-    assert repair(pool, mine) == [orphan]
+    assert repair(pool, mine) == [orphan, broken]
     assert pool._connections == [held, idle, closed]
     assert neighbor in pool._requests
     assert len(pool._requests) == 2

@@ -8,6 +8,8 @@ an attempt that did not end cleanly:
 1. The pool's entry for this attempt is removed, if it is still there. It is known by the
    ``extensions`` dict of its request, which belongs to this one attempt.
 2. Every connection that no entry holds, and that is neither idle nor closed, is dropped and closed.
+   So is an idle one that takes no request: after an error on HTTP/2, httpcore2 keeps it in its
+   place until it expires.
 3. Waiting requests are given the places that became free.
 
 This works on private lists, ``_requests`` and ``_connections``. Where they are not found, under
@@ -100,8 +102,8 @@ def repair(pool: Any, extensions: object) -> list[Any]:
             connection
             for connection in connections
             if id(connection) not in held
-            and not connection.is_idle()
             and not connection.is_closed()
+            and not (connection.is_idle() and connection.is_available())
         ]
         if not orphans and not changed:
             return []
