@@ -6,10 +6,12 @@ import asyncio
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from seawall import Call, Policy, Proceed, Verdict
+from tests.http.ledger import Ledger
+
+__all__ = ["Ledger"]
 
 
 @dataclass
@@ -198,37 +200,3 @@ async def reset(exchange: Exchange) -> None:
     """Reset the connection, once what was sent has had the time to arrive."""
     await asyncio.sleep(0.02)
     exchange.reset()
-
-
-@dataclass
-class Ledger(Policy):
-    """A policy that holds something for each attempt and writes down how each of them ended."""
-
-    verdicts: list[Verdict] = field(default_factory=list)
-    held: int = 0
-    given_back: int = 0
-
-    async def run(self, call: Call[Any], proceed: Proceed[Any]) -> Any:
-        self.held += 1
-        try:
-            result = await proceed(call)
-        except BaseException as error:
-            self.verdicts.append(call.judge_error(error))
-            self._give_back()
-            raise
-        verdict = call.judge_result(result)
-        if call.open is None:
-            self.verdicts.append(verdict)
-            self._give_back()
-        else:
-            call.open.on_settle(self.verdicts.append)
-            call.open.on_release(self._give_back)
-        return result
-
-    @property
-    def kinds(self) -> list[str]:
-        return [verdict.kind.value for verdict in self.verdicts]
-
-    def _give_back(self) -> None:
-        self.held -= 1
-        self.given_back += 1
