@@ -218,3 +218,10 @@ def test_time_in_which_several_attempts_ran_is_no_wait() -> None:
     assert told.waited == pytest.approx(1 + 2)
     assert told.outcomes == ("503", "Cancelled", "200", "500")
     assert report(1.0, [], None) == Report(attempts=0, waited=0, outcomes=(), not_retried=None)
+
+
+def test_attempts_within_one_tick_of_the_clock() -> None:
+    """An error and a status at the same time: uvloop's clock knows whole milliseconds only."""
+    told = report(1.0, [Tried(2, 2, "ReadError"), Tried(2, 2, 200)], None)
+    assert told.outcomes == ("ReadError", "200")
+    assert told.waited == pytest.approx(1.0)

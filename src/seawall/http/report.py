@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from seawall.core.json_ready import JsonReady
@@ -65,7 +66,7 @@ def report(started: float, tried: Sequence[Tried], not_retried: str | None) -> R
         )
     waited, free = 0.0, started
     # Of hedged attempts, some run at the same time.
-    for began, ended, _ in sorted(tried):
+    for began, ended, _ in sorted(tried, key=itemgetter(0)):
         waited += max(0.0, began - free)
         free = max(free, ended)
     return Report(
