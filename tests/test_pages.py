@@ -23,7 +23,14 @@ POLICIES = {
     "last-good.md": seawall.LastGood,
     "keyed.md": seawall.Keyed,
 }
-PAGES = [*POLICIES, "deadlines.md", "fault-server.md", "write-your-own-policy.md"]
+PAGES = [
+    *POLICIES,
+    "deadlines.md",
+    "fault-server.md",
+    "model-apis.md",
+    "recipes.md",
+    "write-your-own-policy.md",
+]
 TABLES_OF_MISTAKES = [*POLICIES, "deadlines.md"]
 
 
