@@ -32,7 +32,9 @@ from seawall import (
 )
 from seawall.core.open_attempt import OpenAttempt
 from seawall.core.waiting import Waiter
+from seawall.events import CallFinished, HedgeEnded
 from tests.doubles import Witness, virtual
+from tests.listening import Heard
 from tests.virtual_time import VirtualLoop, run
 
 pytestmark = pytest.mark.anyio
@@ -690,6 +692,18 @@ async def test_no_hedge_begins_after_an_interruption():
     with pytest.raises(KeyboardInterrupt):
         await Pipeline(Hedge(1.0, max_hedges=3), Waits()).execute(work)
     assert work.begun == 1
+
+
+async def test_what_became_of_the_hedges_of_a_cancelled_call_is_told():
+    """Each that has begun has an end, and the attempts of the call are all counted."""
+    heard = Heard()
+    hedge = Hedge(1.0, max_hedges=2)
+    hedge.subscribe(heard)
+    with anyio.move_on_after(2.5):
+        await hedge.execute(Attempts((60.0, "first"), (0.5, OSError), (60.0, "third")))
+    assert [event.outcome for event in heard.of(HedgeEnded)] == ["failed", "lost"]
+    finished = heard.the(CallFinished)
+    assert (finished.outcome, finished.attempts) == ("cancelled", 3)
 
 
 def test_a_failed_result_in_answer_to_a_cancellation():

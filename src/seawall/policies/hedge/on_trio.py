@@ -47,8 +47,11 @@ class RaceOnTrio(Race[T]):
                 # Cancelled from outside: no answer is asked for any more.
                 interruption = self.interruption
                 try:
-                    if not isinstance(error, GeneratorExit):
-                        await self.drop_all_but(None)
+                    try:
+                        self.tell_end()
+                    finally:
+                        if not isinstance(error, GeneratorExit):
+                            await self.drop_all_but(None)
                     if interruption is not None:
                         raise interruption from None
                     raise

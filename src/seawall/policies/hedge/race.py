@@ -249,13 +249,12 @@ class Race(ABC, Generic[T]):
     async def conclude(self) -> T:
         """Return or raise the outcome, when all attempts have ended."""
         first = cast("Runner[T]", self.first)
-        self.call.attempt += sum(runner.tries for runner in self.hedges)
         chosen = None if self.interruption is not None else self.winner or self._least_bad(first)
         error: BaseException | None = None
         context: BaseException | None = None
         try:
             try:
-                self.hedge.end(self.hedges, self.winner)
+                self.tell_end()
             finally:
                 await self.drop_all_but(chosen)
             if self.hedges and chosen is not None and chosen is not self.winner:
@@ -272,6 +271,11 @@ class Race(ABC, Generic[T]):
             self.forget()
             # On the traceback of what is raised is this frame.
             del first, chosen, error, context
+
+    def tell_end(self) -> None:
+        """Count the tries of the hedges as the call's, and tell what came of them."""
+        self.call.attempt += sum(runner.tries for runner in self.hedges)
+        self.hedge.end(self.hedges, self.winner)
 
     async def drop_all_but(self, chosen: Runner[T] | None) -> None:
         """Close what the attempts left open, but leave open for the caller what the chosen did."""
