@@ -5,12 +5,22 @@ import asyncio
 import warnings
 
 from benchmarks.overhead import report
-from benchmarks.overhead.cases import all_groups
+from benchmarks.overhead.cases import own_groups, peer_groups
 from benchmarks.overhead.measure import Group, measure
 
 
+def runners_of_loops():
+    """Each event loop with what runs a coroutine on it."""
+    loops = {"asyncio": asyncio.run}
+    try:
+        import uvloop
+    except ImportError:
+        return loops
+    return {**loops, "uvloop": uvloop.run}
+
+
 async def run(rounds: int) -> list[Group]:
-    groups = await all_groups()
+    groups = [*await peer_groups(), *await own_groups()]
     await measure(groups, rounds)
     return groups
 
@@ -29,7 +39,8 @@ def main() -> None:
         parser.error(f"--rounds must be at least 2, not {rounds}")
     # hyx asks datetime for what Python 3.12 deprecates; that is its own affair.
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="hyx")
-    section = report.section(asyncio.run(run(rounds)), rounds)
+    measured = {name: on_loop(run(rounds)) for name, on_loop in runners_of_loops().items()}
+    section = report.section(measured, rounds, [])
     print(section)
     if not options.quick:
         report.write(section)

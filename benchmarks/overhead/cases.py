@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from benchmarks.overhead import handwritten, library, runners
+import httpx
+
+import seawall
+from benchmarks.overhead import handwritten, handwritten_blocks, library, limit, own, runners
+from benchmarks.overhead.library import Library
 from benchmarks.overhead.measure import Group, Variant, with_own_code
 from benchmarks.overhead.peers import OPEN_FOR, all_peers
 from benchmarks.overhead.runners import answer
@@ -12,6 +16,10 @@ BY_HAND = "by hand, standard library"
 RAISE_IN_PLACE = "(0) bare `raise`/`except`, no call"
 PLAIN_RAISE = "(a) raised by a plain function"
 AWAITED_RAISE = "(b) raised through one `await`"
+LIMIT = "the limit, fused by hand"
+FOUR_BLOCKS = "by hand, four context managers"
+BARE_STREAM = "bare `async for`"
+BARE_CLIENT = "`httpx.AsyncClient`"
 EXECUTE = "**seawall** `execute`"
 DECORATED = "**seawall** decorated"
 BLOCK = "**seawall** `async with`"
@@ -25,6 +33,9 @@ BLOCKS = "A block: breaker, bulkhead and timeout"
 LOOPS = "A retried block"
 
 
+OWN = Library(seawall)
+
+
 def make(name, run):
     return Variant(name, with_own_code(run))
 
@@ -34,7 +45,7 @@ def calls(name, build):
 
 
 def alone(title, attribute, by_hand):
-    policy = library.ALONE[attribute]
+    policy = getattr(OWN, attribute)
     variants = [
         make(BARE, runners.awaited(answer)),
         calls(BY_HAND, by_hand),
@@ -42,7 +53,7 @@ def alone(title, attribute, by_hand):
         calls(DECORATED, policy()),
     ]
     for peer in all_peers():
-        build = getattr(peer, attribute.removeprefix("circuit "))
+        build = getattr(peer, attribute)
         if build is not None:
             variants.append(calls(peer.name, build))
     return Group(title, variants)
@@ -56,6 +67,9 @@ async def stack(title, attribute, by_hand, pipeline):
         calls(DECORATED, pipeline()),
     ]
     builds = [by_hand, pipeline()]
+    if title == FOUR:
+        builds.append(limit.four)
+        variants.insert(1, calls(LIMIT, limit.four))
     for peer in all_peers():
         build = getattr(peer, attribute)
         builds.append(build)
@@ -75,6 +89,8 @@ async def refusal(title, attribute, by_hand, policy):
         make(PLAIN_RAISE, runners.raised_by_function()),
         make(AWAITED_RAISE, runners.raised_through_await()),
     ]
+    if title == STACK_REFUSAL:
+        await add(LIMIT, lambda function: limit.four(function, open_for=OPEN_FOR))
     await add(BY_HAND, by_hand)
     opened = policy()
     _, error = await runners.open_circuit(opened)
@@ -91,8 +107,8 @@ def blocks():
     variants = [
         make(BARE, runners.awaited(answer)),
         make(BY_HAND, handwritten.block(answer, handwritten.Breaker())),
-        make(BLOCK, library.block(library.make_three(), answer)),
-        make(f"{BLOCK}, with its `Retry`", library.block(library.make_four(), answer)),
+        make(BLOCK, library.block(OWN.three(), answer)),
+        make(f"{BLOCK}, with its `Retry`", library.block(OWN.four(), answer)),
     ]
     variants.extend(make(peer.name, peer.block(answer)) for peer in all_peers() if peer.block)
     return Group(BLOCKS, variants)
@@ -102,14 +118,49 @@ def loops():
     variants = [
         make(BARE, runners.awaited(answer)),
         calls(BY_HAND, handwritten.retried),
-        make(f"{LOOP}, `Retry` alone", library.loop(library.make_retry(), answer)),
-        make(f"{LOOP}, four policies", library.loop(library.make_four(), answer)),
+        make(f"{LOOP}, `Retry` alone", library.loop(OWN.retry(), answer)),
+        make(f"{LOOP}, four policies", library.loop(OWN.four(), answer)),
     ]
     variants.extend(make(peer.name, peer.loop(answer)) for peer in all_peers() if peer.loop)
     return Group(LOOPS, variants)
 
 
-async def all_groups():
+BASES = {
+    own.ALONE: {BARE: lambda: runners.awaited(answer)},
+    own.EMPTY_WAYS: {
+        BARE: lambda: runners.awaited(answer),
+        BARE_STREAM: lambda: runners.iterated(runners.one_item),
+    },
+    own.FOUR_WAYS: {
+        BARE: lambda: runners.awaited(answer),
+        FOUR_BLOCKS: lambda: handwritten_blocks.four(answer, handwritten.Breaker()),
+        BARE_STREAM: lambda: runners.iterated(runners.one_item),
+    },
+    own.STACKS: {
+        BARE: lambda: runners.awaited(answer),
+        LIMIT: lambda: runners.awaited(limit.four(answer)),
+    },
+    own.REFUSALS: {
+        RAISE_IN_PLACE: runners.raised_in_place,
+        PLAIN_RAISE: runners.raised_by_function,
+        AWAITED_RAISE: runners.raised_through_await,
+    },
+    own.MOCK: {BARE_CLIENT: lambda: runners.got(httpx.AsyncClient(transport=own.mock()))},
+}
+
+
+async def own_groups():
+    """Build what is measured of the library by itself."""
+    groups = {
+        title: Group(title, [make(name, base()) for name, base in bases.items()])
+        for title, bases in BASES.items()
+    }
+    for case in own.all_cases():
+        groups[case.group].variants.append(make(case.name, await case.build(OWN)))
+    return list(groups.values())
+
+
+async def peer_groups():
     """Build and prove every variant; the running loop is the one that they are measured on."""
 
     def breaker():
@@ -128,15 +179,15 @@ async def all_groups():
         return handwritten.with_fallback(function, "fallback")
 
     return [
-        await stack(FOUR, "four", four, library.make_four),
-        await stack(FIVE, "five", five, library.make_five),
-        await refusal(REFUSAL, "breaker", broken, library.make_refusing_breaker),
-        await refusal(STACK_REFUSAL, "four", four, library.make_refusing_four),
+        await stack(FOUR, "four", four, OWN.four),
+        await stack(FIVE, "five", five, OWN.five),
+        await refusal(REFUSAL, "breaker", broken, OWN.refusing_breaker),
+        await refusal(STACK_REFUSAL, "four", four, OWN.refusing_four),
         blocks(),
         loops(),
         alone("`Timeout` alone", "timeout", handwritten.timed),
         alone("`Retry` alone", "retry", handwritten.retried),
-        alone("`CircuitBreaker` alone", "circuit breaker", broken),
+        alone("`CircuitBreaker` alone", "breaker", broken),
         alone("`Bulkhead` alone", "bulkhead", handwritten.limited),
         alone("`Fallback` alone", "fallback", with_fallback),
     ]

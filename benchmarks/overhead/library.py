@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 from benchmarks.overhead.peers import BASE, OPEN_FOR
-from seawall import Bulkhead, CircuitBreaker, Fallback, Pipeline, Retry, Timeout, exponential
 
 
-def make_retry():
-    return Retry(3, backoff=exponential(BASE))
+class Library:
+    """The policies of one copy of the library: a comparison has two of them side by side."""
 
+    def __init__(self, seawall):
+        self.seawall = seawall
 
-def make_four(breaker=CircuitBreaker):
-    return Pipeline(make_retry(), breaker(), Bulkhead(100), Timeout(10.0))
+    def retry(self):
+        return self.seawall.Retry(3, backoff=self.seawall.exponential(BASE))
 
+    def breaker(self):
+        return self.seawall.CircuitBreaker()
 
-def make_five():
-    return Pipeline(Timeout(30.0), make_retry(), CircuitBreaker(), Bulkhead(100), Timeout(10.0))
+    def bulkhead(self):
+        return self.seawall.Bulkhead(100)
 
+    def timeout(self):
+        return self.seawall.Timeout(10.0)
 
-def make_three():
-    return Pipeline(CircuitBreaker(), Bulkhead(100), Timeout(10.0))
+    def fallback(self):
+        return self.seawall.Fallback(value="fallback")
 
+    def four(self, breaker=None):
+        return self.seawall.Pipeline(
+            self.retry(), breaker or self.breaker(), self.bulkhead(), self.timeout()
+        )
 
-def make_refusing_breaker():
-    # The default would be half-open after a second, and each refusal a call.
-    return CircuitBreaker(open_for=OPEN_FOR)
+    def five(self):
+        return self.seawall.Pipeline(
+            self.seawall.Timeout(30.0),
+            self.retry(),
+            self.breaker(),
+            self.bulkhead(),
+            self.timeout(),
+        )
 
+    def three(self):
+        return self.seawall.Pipeline(self.breaker(), self.bulkhead(), self.timeout())
 
-def make_refusing_four():
-    return make_four(make_refusing_breaker)
+    def refusing_breaker(self):
+        # The default would be half-open after a second, and each refusal a call.
+        return self.seawall.CircuitBreaker(open_for=OPEN_FOR)
 
-
-ALONE = {
-    "timeout": lambda: Timeout(10.0),
-    "retry": make_retry,
-    "circuit breaker": CircuitBreaker,
-    "bulkhead": lambda: Bulkhead(100),
-    "fallback": lambda: Fallback(value="fallback"),
-}
+    def refusing_four(self):
+        return self.four(self.refusing_breaker())
 
 
 def executed(policy, function):
@@ -48,11 +59,33 @@ def executed(policy, function):
     return run
 
 
+def executed_once(policy, function):
+    """A coroutine object in place of a function: it runs once, so each call makes one."""
+
+    async def run(count):
+        for _ in range(count):
+            await policy.execute(function())
+
+    return run
+
+
 def refused(policy, function, error):
     async def run(count):
         for _ in range(count):
             try:
                 await policy.execute(function)
+            except error:
+                pass
+
+    return run
+
+
+def refused_block(policy, function, error):
+    async def run(count):
+        for _ in range(count):
+            try:
+                async with policy:
+                    await function()
             except error:
                 pass
 
@@ -74,5 +107,14 @@ def loop(policy, function):
             async for attempt in policy:
                 async with attempt:
                     await function()
+
+    return run
+
+
+def streamed(policy, generator):
+    async def run(count):
+        for _ in range(count):
+            async for _item in policy.stream(generator):
+                pass
 
     return run

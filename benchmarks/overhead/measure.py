@@ -46,6 +46,12 @@ class Group:
     def find(self, name: str) -> Variant | None:
         return next((variant for variant in self.variants if variant.name == name), None)
 
+    def __getitem__(self, name: str) -> Variant:
+        variant = self.find(name)
+        if variant is None:
+            raise KeyError(name)
+        return variant
+
 
 def with_own_code(function: Runner) -> Runner:
     """Copy a closure's code: the interpreter specializes code, and variants must not share that."""

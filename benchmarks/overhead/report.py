@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.overhead import cases
@@ -24,12 +25,18 @@ INTRODUCTION = """\
   taken within a round, and what is shown is the median over all rounds. Time is the CPU time of
   the thread; garbage collection is off inside a round, and one turn of the event loop, where
   asyncio throws away cancelled timers, is part of each slice.
+* Where a cell has two figures, the first is of asyncio and the second of uvloop: both run the same
+  variants, one after the other, each built anew.
 * The function is `async def answer(): return "answer"`: all that is measured is overhead. A call
   over a network takes some hundred thousand nanoseconds at least.
 * **By hand** is `benchmarks/overhead/handwritten.py`: `asyncio.timeout` per attempt (and in total
   for five policies), `asyncio.Semaphore`, a retry loop with jittered backoff, and a breaker of
   consecutive failures with an open time and a single half-open probe. It is one function, knows
   one order, and can be neither configured nor observed.
+* **The limit** is `benchmarks/overhead/limit.py`: the four policies fused by hand into one
+  coroutine, with a budget for retries, a breaker with a window of time, a slot, and one timer for
+  all calls. It is what could be reached without layers, and `tests/benchmarks/overhead` holds it to
+  what the stack of four does.
 * **Four policies** are `Retry(3)` → `CircuitBreaker()` → `Bulkhead(100)` → `Timeout(10)`; **five**
   have `Timeout(30)` around them. seawall runs with its defaults: the retry budget, the rule of a
   failure rate or failures in a row, and the learning of the traffic's rate are all on.
@@ -38,6 +45,8 @@ INTRODUCTION = """\
   and catch a plain exception that carries a message: (0) in one frame, with no call at all;
   (a) raised by a plain function and caught by its caller; (b) raised by a coroutine function and
   caught after one `await`, which is the least that any async library can do.
+* **By hand, four context managers** is `benchmarks/overhead/handwritten_blocks.py`: a class each
+  for the only attempt, the breaker and the slot, and `asyncio.timeout`, in one `async with`.
 
 What each peer is, in `benchmarks/overhead/peers/`:
 
@@ -72,19 +81,41 @@ def aligned(rows: list[list[str]], left: int = 1) -> str:
     return "\n".join([line(rows[0]), line(ruler), *map(line, rows[1:])])
 
 
-def table(group: Group) -> str:
-    """Every variant against each base of its group, and seawall against every variant."""
-    own = group.find(cases.EXECUTE) or group.variants[2]
-    bases = [cases.BARE, cases.BY_HAND]
-    if group.find(cases.PLAIN_RAISE):
-        bases = [cases.RAISE_IN_PLACE, cases.PLAIN_RAISE, cases.AWAITED_RAISE, cases.BY_HAND]
-    found = [variant for name in bases if (variant := group.find(name))]
-    rows = [[group.name, "ns", *(f"÷ {base.name}" for base in found), "seawall ÷ this"]]
-    for variant in group.variants:
-        ratios = [times(ratio(variant, base)) for base in found]
-        inverse = "" if variant is own else times(ratio(own, variant))
-        rows.append([variant.name, f"{variant.nanoseconds:.0f}", *ratios, inverse])
+# What a table divides by, where it has it.
+BASES = (
+    cases.BARE,
+    cases.BARE_STREAM,
+    cases.BARE_CLIENT,
+    cases.RAISE_IN_PLACE,
+    cases.PLAIN_RAISE,
+    cases.AWAITED_RAISE,
+    cases.LIMIT,
+    cases.BY_HAND,
+    cases.FOUR_BLOCKS,
+)
+
+
+def table(groups: list[Group]) -> str:
+    """Every variant of a group against each base of it, and seawall against every variant.
+
+    Given is the same group on each event loop; the figures of a cell are in that order.
+    """
+    first = groups[0]
+    own = next((it.name for it in first.variants if it.name.startswith("**seawall**")), None)
+    bases = [name for name in BASES if first.find(name)]
+    rows = [[first.name, "ns", *(f"÷ {name}" for name in bases), "seawall ÷ this"]]
+    for name in [variant.name for variant in first.variants]:
+        row = [name, " / ".join(f"{group[name].nanoseconds:.0f}" for group in groups)]
+        row += [ratios(groups, name, base) for base in bases]
+        row.append("" if own in {None, name} else ratios(groups, str(own), name))
+        rows.append(row)
+    if own is None:
+        rows = [row[:-1] for row in rows]
     return aligned(rows)
+
+
+def ratios(groups: list[Group], name: str, base: str) -> str:
+    return " / ".join(times(ratio(group[name], group[base])) for group in groups)
 
 
 def best_peer(group: Group, names: set[str]) -> Variant:
@@ -106,10 +137,9 @@ def headline(groups: dict[str, Group], peers: list[Peer]) -> str:
     for title, word in ((cases.FOUR, "four"), (cases.FIVE, "five")):
         group = groups[title]
         for form in (cases.EXECUTE, cases.DECORATED):
-            own = group.find(form)
-            by_hand = group.find(cases.BY_HAND)
-            assert own
-            assert by_hand
+            own = group[form]
+            if group.find(cases.LIMIT):
+                add(f"{word} policies, {form} ÷ {cases.LIMIT}", own, group[cases.LIMIT])
             best = best_peer(group, complete)
             add(f"{word} policies, {form} ÷ best peer with all four ({best.name})", own, best)
             fastest = best_peer(group, names)
@@ -117,29 +147,34 @@ def headline(groups: dict[str, Group], peers: list[Peer]) -> str:
                 add(
                     f"{word} policies, {form} ÷ fastest of any order ({fastest.name})", own, fastest
                 )
-            add(f"{word} policies, {form} ÷ by hand", own, by_hand)
+            add(f"{word} policies, {form} ÷ by hand", own, group[cases.BY_HAND])
     for title, word in ((cases.REFUSAL, "alone"), (cases.STACK_REFUSAL, "in the four policies")):
         group = groups[title]
-        own = group.find(cases.EXECUTE)
-        assert own
+        own = group[cases.EXECUTE]
         for base in (cases.RAISE_IN_PLACE, cases.PLAIN_RAISE, cases.AWAITED_RAISE):
-            other = group.find(base)
-            assert other
-            add(f"refusal {word} ÷ {base}", own, other)
+            add(f"refusal {word} ÷ {base}", own, group[base])
         best = best_peer(group, names)
         add(f"refusal {word} ÷ best peer ({best.name})", own, best)
     return aligned(rows)
 
 
-def section(measured: list[Group], rounds: int) -> str:
+def heading() -> str:
+    return f"## {platform.python_implementation()} {'.'.join(platform.python_version_tuple()[:2])}"
+
+
+def section(measured: dict[str, list[Group]], rounds: int, more: list[str]) -> str:
+    """All tables of this Python: of the groups on each event loop, and the further ones."""
     peers = all_peers()
     versions = sorted({text for peer in peers for text in peer.versions.split(", ")})
-    groups = {group.name: group for group in measured}
+    loops = [name if name == "asyncio" else f"{name} {version(name)}" for name in measured]
+    first, *_ = measured.values()
+    on = f"{rounds} rounds on {' and on '.join(loops)}"
     parts = [
-        f"## {platform.python_implementation()} {'.'.join(platform.python_version_tuple()[:2])}",
-        f"{platform.python_version()}, {rounds} rounds, against {', '.join(versions)}.",
-        headline(groups, peers),
-        *(table(group) for group in measured),
+        heading(),
+        f"{platform.python_version()}, {on}, against {', '.join(versions)}.",
+        headline({group.name: group for group in first}, peers),
+        *(table(list(groups)) for groups in zip(*measured.values(), strict=True)),
+        *more,
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -15,6 +15,28 @@ async def answer():
     return "answer"
 
 
+async def one_item():
+    yield "item"
+
+
+def iterated(generator):
+    async def run(count):
+        for _ in range(count):
+            async for _item in generator():
+                pass
+
+    return run
+
+
+def got(client, url="http://127.0.0.1/"):
+    async def run(count):
+        for _ in range(count):
+            response = await client.get(url)
+            assert response.text == "answer"
+
+    return run
+
+
 def awaited(function):
     async def run(count):
         for _ in range(count):

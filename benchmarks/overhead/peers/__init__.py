@@ -47,6 +47,23 @@ class Peer(NamedTuple):
 
 
 def all_peers() -> list[Peer]:
-    from benchmarks.overhead.peers import hyx, interlock, nopanic, resilix, stamina
+    from benchmarks.overhead.peers import (
+        grit,
+        hyx,
+        interlock,
+        nopanic,
+        pyresilience,
+        resilix,
+        stamina,
+    )
 
-    return [nopanic.PEER, resilix.PEER, resilix.MERGED, interlock.PEER, hyx.PEER, stamina.PEER]
+    return [
+        nopanic.PEER,
+        resilix.PEER,
+        resilix.MERGED,
+        interlock.PEER,
+        hyx.PEER,
+        grit.PEER,
+        pyresilience.PEER,
+        stamina.PEER,
+    ]

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from benchmarks.overhead import handwritten
+from benchmarks.overhead import handwritten, handwritten_blocks
 from benchmarks.overhead.handwritten import Breaker, RefusedError
 
 pytestmark = pytest.mark.anyio
@@ -115,3 +115,29 @@ async def test_the_full_bulkhead_refuses():
     assert breaker.failures == 0
     gate.set()
     await first
+
+
+async def test_the_context_managers_do_the_same():
+    """They open after five failures, refuse when full, and a cancelled block gives its slot back."""
+    breaker = Breaker()
+    gate = asyncio.Event()
+    held = handwritten_blocks.four(gate.wait, breaker, limit=1)
+    first = asyncio.ensure_future(held(1))
+    await asyncio.sleep(0)
+    with pytest.raises(RefusedError, match="bulkhead"):
+        await held(1)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert breaker.failures == 0
+    gate.set()
+    await held(2)
+    with pytest.raises(TimeoutError):
+        await handwritten_blocks.four(asyncio.Event().wait, breaker, seconds=0.001)(1)
+    failing = handwritten_blocks.four(fail, breaker)
+    for _ in range(4):
+        with pytest.raises(ConnectionError) as caught:
+            await failing(1)
+    assert caught.value.__notes__ == ["gave up after 1 attempt: a block runs once"]
+    with pytest.raises(RefusedError, match="circuit"):
+        await failing(1)
