@@ -164,7 +164,7 @@ def protect(
     release: Release = "body",
     deadline_header: str | None = None,
     buffer_response: int | None = None,
-    idle_timeout: float = 300.0,
+    idle_timeout: float | None = None,
 ) -> Client:
     """Put the requests of a client behind policies, and return that same client.
 
@@ -182,7 +182,8 @@ def protect(
         release: when an attempt is settled, at the end of the ``"body"`` or at its ``"headers"``.
         deadline_header: header that tells the server what is left; see :class:`ResilientTransport`.
         buffer_response: bytes that are read inside an attempt; see :class:`ResilientTransport`.
-        idle_timeout: seconds that a read of an event stream may wait.
+        idle_timeout: seconds that a read of an event stream may wait; see
+            :class:`ResilientTransport`.
 
     Raises:
         UsageError: it is no async client of httpx2, or it is behind another policy already.

@@ -42,13 +42,17 @@ class SDK:
         policy: Policy | None = None,
         *,
         idempotent: bool | None = None,
+        idle_timeout: float | None = None,
         transport: Any = None,
         **options: Any,
     ) -> Any:
         """Return a client of the SDK, behind policies, by the line that the page recommends."""
         given = {"verify": False} if transport is None else {"transport": transport}
         http_client = protect(
-            self.module.DefaultAsyncHttpxClient(**given), policy, idempotent=idempotent
+            self.module.DefaultAsyncHttpxClient(**given),
+            policy,
+            idempotent=idempotent,
+            idle_timeout=idle_timeout,
         )
         return self.client(url, http_client, **options)
 

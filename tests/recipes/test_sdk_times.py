@@ -19,7 +19,7 @@ import pytest
 
 import seawall
 from seawall import Pipeline, Policy, Retry, constant
-from seawall.httpx2 import ResilientTransport, standard
+from seawall.httpx2 import standard
 from tests.http.scripted import Server
 from tests.recipes.sdks import OPENAI, SDK, WORDS
 from tests.virtual_time import run
@@ -47,16 +47,14 @@ class LocalServer(Server):
 
 @asynccontextmanager
 async def connected(
-    sdk: SDK, policy: Policy | None = None, *, idle_timeout: float | None = None, **options: Any
+    sdk: SDK, policy: Policy | None = None, **options: Any
 ) -> AsyncIterator[tuple[Any, LocalServer]]:
     """Yield a client of an SDK, without retries of its own, and the server that it speaks to."""
     # Not pytest's directory: the name of a socket must be short.
     with tempfile.TemporaryDirectory() as directory:
         server = LocalServer(str(Path(directory) / "model"))
         await server.start()
-        transport: Any = httpx2.AsyncHTTPTransport(uds=server.path, verify=False)
-        if idle_timeout is not None:
-            transport = ResilientTransport(policy, transport, idle_timeout=idle_timeout)
+        transport = httpx2.AsyncHTTPTransport(uds=server.path, verify=False)
         client = sdk.connect("http://model", policy, transport=transport, max_retries=0, **options)
         try:
             async with client:
@@ -184,19 +182,6 @@ def test_a_stream_that_hangs_for_good_is_ended(sdk: SDK) -> None:
     run(main())
 
 
-def test_a_stream_that_hangs_is_ended_by_a_read_timeout_of_the_sdk(sdk: SDK) -> None:
-    """``read=60`` in the SDK's own timeout: where no word came for a minute, none will."""
-
-    async def main() -> None:
-        timeout = httpx2.Timeout(600, read=60)
-        async with connected(sdk, timeout=timeout) as (client, server):
-            server.play(sdk.tell(pause=pause(100_000)))
-            assert await silence(sdk, client) == pytest.approx(60)
-
-    run(main())
-
-
-@pytest.mark.xfail(reason="an idle_timeout that was given gives way to the SDK's read timeout")
 def test_a_stream_that_hangs_for_good_is_ended_as_soon_as_is_said(sdk: SDK) -> None:
     """``idle_timeout=60`` is kept, though the SDK lets a read take 600 s."""
 

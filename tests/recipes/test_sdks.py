@@ -81,8 +81,6 @@ async def test_an_exhausted_quota_is_not_repeated(server: Server) -> None:
     assert len(server.received) == 1
 
 
-@pytest.mark.xfail(reason="an answer that is not worth repeating is not marked for the SDK yet")
-@pytest.mark.filterwarnings("ignore:the SDK repeats requests:RuntimeWarning")
 async def test_an_exhausted_quota_is_not_repeated_by_the_sdk_either(server: Server) -> None:
     """With its retries left on, the SDK is told not to repeat what no waiting heals."""
     server.play(OPENAI.refuse(429, "insufficient_quota"))

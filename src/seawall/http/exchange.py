@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seawall.http.reader import Phase
     from seawall.http.transport import Resilience
 
+_IDLE_SECONDS: Final = 300.0
 _SENT_ONCE: Final = (
     "the body of the request can be sent only once: bytes, str, JSON, forms and files that can be "
     "sought are sent again, an iterator is not"
@@ -214,9 +215,12 @@ class Exchange(JudgedCall):
             return seconds
         if not endless:
             return inf
+        seconds = self._transport.idle_timeout
+        if seconds is not None:
+            return seconds
         # Ours is a default: it gives way to a longer read that the caller has asked for.
         asked = self.asked_seconds if self.asked_seconds < inf else 0.0
-        return max(self._transport.idle_timeout, asked)
+        return max(_IDLE_SECONDS, asked)
 
     def _timed_out(self, deadline: float, idle: float) -> Callable[[Phase], BaseException]:
         """Return what makes the error of a body that is still open when its time is up."""

@@ -75,6 +75,12 @@ class JudgedCall(Call[Any]):
         self.gave_up = True
         self.not_retried = reason
 
+    def is_final(self, response: Any) -> bool:
+        """Say whether whoever gets this response should not ask again."""
+        if not hasattr(response, "status_code"):
+            return False
+        return self.gave_up or self._is_exhausted(response)
+
     def adopt(self, copy: Call[Any]) -> None:
         """Take over how an attempt ended that ran on a copy."""
         super().adopt(copy)
@@ -91,10 +97,15 @@ class JudgedCall(Call[Any]):
 
     def _judge_response(self, response: Any) -> Verdict:
         verdict = judge_response(response.status_code, response.headers)
-        if response.status_code != 429 or not is_exhausted(429, self._content_of(response)):
+        if not self._is_exhausted(response):
             return verdict
         # Not throttled either: to send less does not help.
         return Verdict(verdict.kind)
+
+    def _is_exhausted(self, response: Any) -> bool:
+        if response.status_code != 429:
+            return False
+        return is_exhausted(429, self._content_of(response))
 
     def _content_of(self, response: Any) -> bytes:
         """Return the decoded body of a response as far as it is at hand."""

@@ -53,8 +53,8 @@ class Resilience:
             response when its body has ended, or is known to be longer. Event streams are left
             alone. Default: none.
         idle_timeout: seconds that each read may wait of a body that has no deadline (an event
-            stream, or what follows a 101); longer where the request's own read timeout is;
-            ``math.inf`` for ever.
+            stream, or what follows a 101); ``math.inf`` for ever. Default: 300, or the request's
+            own read timeout if that is longer.
 
     Raises:
         UsageError: the transport is none of this client's async ones.
@@ -75,7 +75,7 @@ class Resilience:
         release: Release = "body",
         deadline_header: str | None = None,
         buffer_response: int | None = None,
-        idle_timeout: float = 300.0,
+        idle_timeout: float | None = None,
     ) -> None:
         if policy is not None and not isinstance(policy, Policy):
             raise TypeError(f"policy must be a policy, a pipeline or None, not {policy!r}")
@@ -91,7 +91,7 @@ class Resilience:
             raise ValueError(f"release must be 'body' or 'headers', not {release!r}")
         check_header("deadline_header", deadline_header)
         check_count("buffer_response", buffer_response, at_least=1, optional=True)
-        check_number("idle_timeout", idle_timeout, above=0, infinite=True)
+        check_number("idle_timeout", idle_timeout, above=0, infinite=True, optional=True)
         self.policy: Policy = standard() if policy is None else policy
         self.inner: Any = self._default_transport(policy) if transport is None else transport
         self._check_inner()
@@ -138,7 +138,7 @@ class Resilience:
             if exchange.bodies:
                 await exchange.hand_out(response)
             exchange.tell(response)
-            if from_sdk and exchange.gave_up and hasattr(response, "headers"):
+            if from_sdk and exchange.is_final(response):
                 # The retries of the SDK would multiply those that were just given up.
                 response.headers["x-should-retry"] = "false"
             return response
