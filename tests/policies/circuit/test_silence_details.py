@@ -133,6 +133,25 @@ def test_while_it_is_closed_none_is_ended():
     assert ended == []
 
 
+@pytest.mark.parametrize("before", ["a retry", "an earlier period"])
+def test_what_is_no_evidence_is_not_ended_while_it_is_closed(before):
+    """Stalled retries, and stalled calls of an earlier closed period, are left alone as well."""
+    circuit = Circuit(2, open_for=1.0, end_stalled=True)
+    ended = []
+    circuit.on_stalled = ended.append
+    for now in (0.0, 0.1, 0.2):
+        call(circuit, SUCCESS, now)
+    for _ in range(3):
+        circuit.admit(0.9, first=before != "a retry")
+    if before == "an earlier period":
+        circuit.trip(1.0)
+        circuit.reset(1.5)
+    believe(circuit)
+    circuit.settle(circuit.admit(3.0), NEUTRAL, 3.0)
+    assert circuit.state is State.CLOSED
+    assert ended == []
+
+
 def test_what_is_settled_neither_waits_nor_goes_on():
     """A turn that comes to a call which has been given up finds nothing to change."""
     circuit = learned()
