@@ -1,22 +1,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import warnings
 
 from benchmarks.overhead import report
 from benchmarks.overhead.cases import own_groups, peer_groups
+from benchmarks.overhead.loops import runners_of_loops
 from benchmarks.overhead.measure import Group, measure
-
-
-def runners_of_loops():
-    """Each event loop with what runs a coroutine on it."""
-    loops = {"asyncio": asyncio.run}
-    try:
-        import uvloop
-    except ImportError:
-        return loops
-    return {**loops, "uvloop": uvloop.run}
 
 
 async def run(rounds: int) -> list[Group]:

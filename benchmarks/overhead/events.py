@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import importlib
-import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-import seawall
+from benchmarks.overhead import copies
+from benchmarks.overhead.library import Library, executed
 from benchmarks.overhead.measure import Group, Variant, measure, quartiles, with_own_code
+from benchmarks.overhead.runners import answer
 
 ROUNDS = 400
 ASKS = {"is_heard", "SUBSCRIPTIONS"}
@@ -58,15 +57,10 @@ class WithoutEvents(ast.NodeTransformer):
         return self._without(node, attribute and isinstance(node.value, ast.Name))
 
 
-def copy_without_events(root: Path) -> int:
-    """Write the library without events below a folder; return how many places were taken out."""
-    source = Path(seawall.__file__).parent
-    shutil.copytree(source, root / "seawall", ignore=shutil.ignore_patterns("__pycache__"))
+def take_out_events(source: Path) -> int:
+    """Take the events out of a copy of the library; return how many places were taken out."""
     removed = 0
-    for path in [
-        *(root / "seawall" / "core").glob("*.py"),
-        *(root / "seawall").rglob("policies/**/*.py"),
-    ]:
+    for path in [*(source / "core").glob("*.py"), *source.rglob("policies/**/*.py")]:
         transformer = WithoutEvents()
         if path.name not in {"observe.py", "listeners.py"}:
             tree = transformer.visit(ast.parse(path.read_text()))
@@ -75,54 +69,22 @@ def copy_without_events(root: Path) -> int:
     return removed
 
 
-def load(root: Path | None):
-    """Import the library anew, from this folder or from where it is."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "seawall"]:
-        del sys.modules[name]
-    if root is None:
-        return importlib.import_module("seawall")
-    sys.path.insert(0, str(root))
-    try:
-        return importlib.import_module("seawall")
-    finally:
-        sys.path.remove(str(root))
-
-
-def stack(library):
-    return library.Pipeline(
-        library.Timeout(30.0),
-        library.Retry(3),
-        library.CircuitBreaker(),
-        library.Bulkhead(100),
-        library.Timeout(10.0),
-    )
-
-
-async def answer():
-    return "answer"
-
-
-def executed(pipeline):
-    async def run(count):
-        for _ in range(count):
-            await pipeline.execute(answer)
-
-    return with_own_code(run)
+def executed_five(library):
+    return with_own_code(executed(Library(library).five(), answer))
 
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        removed = copy_without_events(Path(folder))
-        silent = load(Path(folder))
-        assert folder in silent.__file__
-        real = load(None)
-        assert folder not in real.__file__
+        real = copies.load(copies.copy_of_tree(Path(folder, "real")), "seawall_real")
+        source = copies.copy_of_tree(Path(folder, "silent"))
+        removed = take_out_events(source)
+        silent = copies.load(source, "seawall_silent")
         group = Group(
             "five policies",
             [
-                Variant("with event calls", executed(stack(real))),
-                Variant("without", executed(stack(silent))),
-                Variant("without, again", executed(stack(silent))),
+                Variant("with event calls", executed_five(real)),
+                Variant("without", executed_five(silent)),
+                Variant("without, again", executed_five(silent)),
             ],
         )
         asyncio.run(measure([group], ROUNDS))

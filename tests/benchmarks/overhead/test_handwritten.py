@@ -118,7 +118,7 @@ async def test_the_full_bulkhead_refuses():
 
 
 async def test_the_context_managers_do_the_same():
-    """They open after five failures, refuse when full, and a cancelled block gives its slot back."""
+    """They open after five failures, refuse when full, and a cancelled block frees its slot."""
     breaker = Breaker()
     gate = asyncio.Event()
     held = handwritten_blocks.four(gate.wait, breaker, limit=1)
