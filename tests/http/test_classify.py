@@ -6,6 +6,8 @@ import ssl
 from importlib import import_module
 from types import ModuleType
 
+import h11
+import httpcore
 import pytest
 
 from seawall.core.verdict import Kind, Verdict
@@ -151,6 +153,9 @@ def test_a_foreign_exception_is_a_failure_and_a_bug_is_none(client_module: Modul
     assert rules.judge(TimeoutError()) == Verdict(FAILURE, retryable=True, timed_out=True)
     assert rules.judge(TypeError()) == Verdict(NEUTRAL)
     assert rules.judge(KeyboardInterrupt()) == Verdict(NEUTRAL)
+    # What h11 or h2 say of our own request passes some transports as it is.
+    for kind in (h11.LocalProtocolError, httpcore.LocalProtocolError):
+        assert rules.judge(kind("too much data")) == Verdict(NEUTRAL)
 
 
 def test_a_proxy_that_asks_for_credentials_is_healthy(client_module: ModuleType) -> None:

@@ -131,6 +131,9 @@ class ErrorRules:
         """Judge one exception; a cancellation, and whatever is no ``Exception``, is NEUTRAL."""
         matching = (verdict for kind, verdict in self._rules if isinstance(error, kind))
         verdict = next(matching, Verdict(Kind.NEUTRAL))
+        if type(error).__name__ == "LocalProtocolError":
+            # Also that of h11 or h2, which a client may let through as it is.
+            return Verdict(Kind.NEUTRAL)
         if isinstance(error, self._connect) and is_certificate_failure(error):
             return Verdict(Kind.FAILURE)
         if isinstance(error, self._proxy) and str(error).lstrip().startswith("407"):
