@@ -27,6 +27,7 @@ PAGES = [
     *POLICIES,
     "deadlines.md",
     "fault-server.md",
+    "http.md",
     "model-apis.md",
     "recipes.md",
     "write-your-own-policy.md",
