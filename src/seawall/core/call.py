@@ -332,8 +332,7 @@ class Call(Generic[T]):
             await waiter.wait(until, on_asyncio=self.on_asyncio)
         except BaseException as error:
             # Marked, for all pipelines that it passes: the dependency has no part in this.
-            with suppress(AttributeError):
-                object.__setattr__(error, _WAITED, True)
+            mark_wait(error)
             raise
         finally:
             ticket = held
@@ -377,6 +376,12 @@ Proceed: TypeAlias = Callable[[Call[T]], Awaitable[T]]
 def has_waited(error: BaseException) -> bool:
     """Say whether an exception ended a call while it waited for its turn."""
     return getattr(error, _WAITED, False)
+
+
+def mark_wait(error: BaseException) -> None:
+    """Mark an exception as one that ended a call while it waited for its turn."""
+    with suppress(AttributeError):
+        object.__setattr__(error, _WAITED, True)
 
 
 def forget_wait(error: BaseException) -> None:

@@ -24,6 +24,7 @@ from seawall import (
     Percentile,
     Pipeline,
     Policy,
+    RateLimiter,
     RejectedError,
     Retry,
     RetryBudget,
@@ -33,7 +34,7 @@ from seawall import (
 from seawall.core.open_attempt import OpenAttempt
 from seawall.core.waiting import Waiter
 from seawall.events import CallFinished, HedgeEnded
-from tests.doubles import Witness, virtual
+from tests.doubles import Held, Witness, company, turns, virtual
 from tests.listening import Heard
 from tests.virtual_time import VirtualLoop, run
 
@@ -496,6 +497,21 @@ async def test_no_time_passes_while_the_first_attempt_waits():
         assert await pipeline.execute(work) == "second"
     assert anyio.current_time() - began == pytest.approx(4.9 + 1.5)
     assert counts(hedge) == (1, 1, 0, 0)
+
+
+async def test_policies_outside_know_of_a_wait_that_was_cancelled():
+    """The dependency did not hang, and a turn that was taken for nothing is given back."""
+    held, limiter = Held(), RateLimiter(0.001, burst=2)
+    bulkhead, witness = Bulkhead(1, queue=1), Witness()
+    async with company() as group:
+        group.start_soon(bulkhead.execute, held)
+        await turns()
+        pipeline = Pipeline(Timeout(0.5), limiter, witness, Hedge(1.0), bulkhead)
+        with pytest.raises(CallTimeoutError):
+            await pipeline.execute(held)
+        held.let_go()
+    assert witness.verdict.kind is Kind.NEUTRAL
+    assert limiter.snapshot().available == 2
 
 
 async def test_a_waiting_call_is_refused_when_the_circuit_opens():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from seawall.core.call import is_cancellation
+from seawall.core.call import has_waited, is_cancellation, mark_wait
 from seawall.policies.hedge.race import Race
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ T = TypeVar("T")
 class RaceOnTrio(Race[T]):
     """One call on trio."""
 
-    __slots__ = ("_due", "_nap", "_scope")
+    __slots__ = ("_due", "_nap", "_scope", "_waited")
 
     def __init__(self, hedge: Hedge, call: Call[T], proceed: Proceed[T]) -> None:
         super().__init__(hedge, call, proceed)
@@ -31,6 +31,8 @@ class RaceOnTrio(Race[T]):
         # When the next hedge begins, and where the task sleeps that begins it.
         self._due = inf
         self._nap: anyio.CancelScope | None = None
+        # Whether the first attempt waited for a slot or a turn when it was cancelled.
+        self._waited = False
 
     async def run(self) -> T:
         """Run the first attempt, and others beside it if it takes too long."""
@@ -45,6 +47,9 @@ class RaceOnTrio(Race[T]):
                     await self._run_first()
             except BaseException as error:
                 # Cancelled from outside: no answer is asked for any more.
+                if self._waited:
+                    # The nursery raises another one.
+                    mark_wait(error)
                 interruption = self.interruption
                 try:
                     try:
@@ -68,6 +73,7 @@ class RaceOnTrio(Race[T]):
         except BaseException as error:
             self._leave()
             if is_cancellation(error) or isinstance(error, GeneratorExit):
+                self._waited = has_waited(error)
                 self.learn(good=False)
                 raise
             self.raised(self._make_first(), error)
