@@ -722,6 +722,19 @@ async def test_what_became_of_the_hedges_of_a_cancelled_call_is_told():
     assert (finished.outcome, finished.attempts) == ("cancelled", 3)
 
 
+async def test_an_error_in_answer_to_a_cancellation():
+    """What an attempt that is alone makes of it is the outcome, as it would be without a hedge."""
+
+    async def work():
+        try:
+            await anyio.sleep(60.0)
+        finally:
+            raise OSError("the rollback failed")
+
+    with pytest.raises(OSError, match="the rollback failed"), anyio.move_on_after(2.0):
+        await Hedge(3.0).execute(work)
+
+
 def test_a_failed_result_in_answer_to_a_cancellation():
     """It is what the function made of it, as an error would be: nobody waits for the hedge."""
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 class RaceOnTrio(Race[T]):
     """One call on trio."""
 
-    __slots__ = ("_due", "_nap", "_scope", "_waited")
+    __slots__ = ("_answered", "_due", "_nap", "_scope", "_waited")
 
     def __init__(self, hedge: Hedge, call: Call[T], proceed: Proceed[T]) -> None:
         super().__init__(hedge, call, proceed)
@@ -31,8 +31,9 @@ class RaceOnTrio(Race[T]):
         # When the next hedge begins, and where the task sleeps that begins it.
         self._due = inf
         self._nap: anyio.CancelScope | None = None
-        # Whether the first attempt waited for a slot or a turn when it was cancelled.
-        self._waited = False
+        # Whether the first attempt waited for a slot or a turn when it was cancelled, and whether
+        # it came to an end of its own though it was.
+        self._waited = self._answered = False
 
     async def run(self) -> T:
         """Run the first attempt, and others beside it if it takes too long."""
@@ -46,24 +47,28 @@ class RaceOnTrio(Race[T]):
                     group.start_soon(self._watch, group)
                     await self._run_first()
             except BaseException as error:
-                # Cancelled from outside: no answer is asked for any more.
-                if self._waited:
-                    # The nursery raises another one.
-                    mark_wait(error)
-                interruption = self.interruption
-                try:
-                    try:
-                        self.tell_end()
-                    finally:
-                        if not isinstance(error, GeneratorExit):
-                            await self.drop_all_but(None)
-                    if interruption is not None:
-                        raise interruption from None
+                if not (self._answered and is_cancellation(error)):
+                    await self._end_cancelled(error)
                     raise
-                finally:
-                    self.forget()
-                    del interruption
         return await self.conclude()
+
+    async def _end_cancelled(self, error: BaseException) -> None:
+        """Cancelled from outside: no answer is asked for any more."""
+        if self._waited:
+            # The nursery raises another one.
+            mark_wait(error)
+        interruption = self.interruption
+        try:
+            try:
+                self.tell_end()
+            finally:
+                if not isinstance(error, GeneratorExit):
+                    await self.drop_all_but(None)
+            if interruption is not None:
+                raise interruption from None
+        finally:
+            self.forget()
+            del error, interruption
 
     async def _run_first(self) -> None:
         returned: list[T] = []
@@ -76,13 +81,18 @@ class RaceOnTrio(Race[T]):
                 self._waited = has_waited(error)
                 self.learn(good=False)
                 raise
-            self.raised(self._make_first(), error)
+            first = self._make_first()
+            self.raised(first, error)
         else:
             self._leave()
             first = self._make_first()
             if returned:
                 self.returned(first, returned[0])
-        self.learn(good=self.first is not None and self.first.succeeded)
+        if self.is_alone and anyio.current_effective_deadline() == -inf:
+            # Somebody has cancelled the call, and that is what the function made of it.
+            self.decide(first)
+            self._answered = True
+        self.learn(good=first.succeeded)
 
     def _make_first(self) -> Runner[T]:
         first = self.make_first()
