@@ -59,7 +59,7 @@ def execute(code: str, page: str, names: dict[str, Any]) -> None:
 def names_of(page: str, *wanted: str) -> list[Any]:
     """Return what a page defines, by the first piece of code that does."""
     for code, _ in examples(page):
-        if f"class {wanted[0]}(" in code:
+        if re.search(rf"^class {wanted[0]}\b", code, re.MULTILINE):
             names: dict[str, Any] = {"__name__": page}
             execute(code, page, names)
             return [names[name] for name in wanted]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import seawall
+import seawall.httpx
 import seawall.httpx2
 from seawall import Bulkhead, CircuitBreaker, Pipeline, Retry, constant
 from tests.http.scripted import Exchange, Server, close, hang
@@ -61,6 +62,19 @@ async def test_a_client_of_ours_is_one_that_an_sdk_takes(sdk: SDK, server: Serve
     async with sdk.client(server.url, http_client, max_retries=0) as client:
         assert await sdk.ask(client) == "".join(WORDS)
     assert asked(server) == ["0", "0"]
+
+
+async def test_a_client_of_httpx_is_for_openai_alone(sdk: SDK, server: Server) -> None:
+    """The one still takes what it was given before httpx2, the other refuses it."""
+    server.play(sdk.refuse(429), sdk.answer())
+    async with seawall.httpx.AsyncClient(policy=retry(), verify=False) as http_client:
+        if sdk is OPENAI:
+            client = sdk.client(server.url, http_client, max_retries=0)
+            assert await sdk.ask(client) == "".join(WORDS)
+            assert asked(server) == ["0", "0"]
+        else:
+            with pytest.raises(TypeError, match="httpx2"):
+                sdk.client(server.url, http_client)
 
 
 async def test_a_429_is_repeated_below_the_sdk(sdk: SDK, server: Server) -> None:
