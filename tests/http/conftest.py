@@ -40,7 +40,5 @@ def family(client_module: ModuleType) -> Family:
 @pytest_asyncio.fixture
 async def server() -> AsyncIterator[Server]:
     """A server on a free port of loopback."""
-    running = Server()
-    await running.start()
-    yield running
-    await running.stop()
+    async with Server() as running:
+        yield running

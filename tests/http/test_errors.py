@@ -66,7 +66,7 @@ async def test_a_circuit_that_refuses_is_an_error_of_the_client(
     assert isinstance(error, seawall.CircuitOpenError)
     assert not isinstance(error, family.client.TimeoutException)
     assert (error.name, error.state, error.failures) == ("payments", "open", 1)
-    assert error.key == f"http://127.0.0.1:{server.port}"
+    assert error.key == server.url
     assert error.cause == "RemoteProtocolError"
     assert error.retry_after is not None
     assert error.policy is breaker

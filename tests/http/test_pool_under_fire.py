@@ -132,6 +132,10 @@ class Scene:
         # The same pool, with nothing in between.
         self.bare = client.AsyncClient(transport=self.inner, timeout=10)
 
+    async def warm_up(self) -> None:
+        """Fill the pool: on a busy machine no handshake of TLS might ever end in 100 ms."""
+        await asyncio.gather(*[self.bare.get(self.url) for _ in range(2 * PLACES)])
+
     async def assert_that_every_place_is_usable(self) -> None:
         """As many requests as there are places are all at the server at once."""
         pool = self.inner._pool
@@ -252,9 +256,10 @@ async def test_no_place_is_lost(
     """Timeouts, cancellations and early ends, 60 callers on 10 places: all 10 are there after."""
     scene = Scene(family, server, way)
     async with scene.client:
+        await scene.warm_up()
         await fire(fetch_in_any_way(scene.client, scene.url), seconds, scopes=scene.scopes)
         assert server.connections > PLACES
-        assert server.requests
+        assert len(server.requests) > 2 * PLACES
         assert scene.ledger.held == 0
         assert len(scene.ledger.verdicts) == scene.ledger.given_back
         await scene.assert_that_every_place_is_usable()
@@ -280,6 +285,7 @@ async def test_goodput_is_ten_times_that_of_plain_timeouts() -> None:
     async with FaultServer(choose=every_other_connection_ends) as server:
         limits = httpx.Limits(max_connections=PLACES)
         async with httpx.AsyncClient(limits=limits, timeout=None) as plain:
+            await asyncio.gather(*[plain.get(server.url) for _ in range(2 * PLACES)])
 
             async def fetch_plainly() -> httpx.Response:
                 async with asyncio.timeout(evenly()):
@@ -289,6 +295,7 @@ async def test_goodput_is_ten_times_that_of_plain_timeouts() -> None:
         for way in ("no bulkhead", "as many slots"):
             scene = Scene(Family(httpx, seawall.httpx), server, WAYS[way], evenly)
             async with scene.client:
+                await scene.warm_up()
                 answered[way] = await goodput(partial(scene.client.get, server.url))
                 await scene.assert_that_every_place_is_usable()
             server.play(choose=every_other_connection_ends)

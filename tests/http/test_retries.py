@@ -91,7 +91,7 @@ async def test_a_timeout_does_not_send_a_one_shot_body_again(
 ) -> None:
     """Requirement 1: an attempt that timed out has sent the body, even of an idempotent PUT."""
     server.play(hang)
-    policy = Pipeline(retry(), Timeout(0.05))
+    policy = Pipeline(retry(), Timeout(0.3))
     async with family.binding.AsyncClient(policy=policy, verify=False) as client:
         with pytest.raises(family.binding.CallTimeoutError) as caught:
             await client.put(server.url, content=Once())

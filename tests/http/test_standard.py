@@ -125,11 +125,11 @@ async def test_an_attempt_may_take_as_long_as_the_read_that_was_asked_for(
 
     async def trickle(exchange: Exchange) -> None:
         # No single read takes long, so that only a timeout of ours can end it.
-        await exchange.send(b"HTTP/1.1 200 OK\r\n")
+        await exchange.send_raw(b"HTTP/1.1 200 OK\r\n")
         for number in range(20):
             await asyncio.sleep(0.015)
-            await exchange.send(f"x-{number}: 1\r\n".encode())
-        await exchange.send(b"content-length: 0\r\n\r\n")
+            await exchange.send_raw(f"x-{number}: 1\r\n".encode())
+        await exchange.send_raw(b"content-length: 0\r\n\r\n")
 
     server.play(trickle)
     async with family.binding.AsyncClient(verify=False, timeout=1) as client:

@@ -13,7 +13,7 @@ import openai
 
 from seawall import Policy
 from seawall.httpx2 import protect
-from tests.http.scripted import Step, head, respond
+from tests.http.scripted import Step, respond
 
 JSON = {"content-type": "application/json"}
 EVENTS = {"content-type": "text/event-stream"}
@@ -101,12 +101,12 @@ class SDK:
         """Answer word by word; ``pause`` is awaited after each but the last of all."""
 
         async def step(exchange: Any) -> None:
-            await exchange.send(head(200, EVENTS, None))
+            await exchange.send_head(200, list(EVENTS.items()))
             for number, event in enumerate(self.events[:words]):
-                await exchange.send(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+                await exchange.send_data(event)
                 if number + 1 < len(self.events):
                     await pause()
-            await exchange.send(b"0\r\n\r\n")
+            await exchange.end()
 
         return step
 

@@ -7,6 +7,7 @@ never jumps while something is on its way.
 from __future__ import annotations
 
 import asyncio
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -41,8 +42,13 @@ class LocalServer(Server):
         self.path = path
         self.times: list[float] = []
 
-    async def start(self) -> None:
-        self._listener = await asyncio.start_unix_server(self._serve, self.path)
+    def _listen(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.settimeout(0)
+        # The first is the server, and the second its proxy.
+        listener.bind(self.path + ".proxy" * bool(Path(self.path).exists()))
+        listener.listen()
+        return listener
 
 
 @asynccontextmanager
@@ -53,14 +59,10 @@ async def connected(
     # Not pytest's directory: the name of a socket must be short.
     with tempfile.TemporaryDirectory() as directory:
         server = LocalServer(str(Path(directory) / "model"))
-        await server.start()
         transport = httpx2.AsyncHTTPTransport(uds=server.path, verify=False)
         client = sdk.connect("http://model", policy, transport=transport, max_retries=0, **options)
-        try:
-            async with client:
-                yield client, server
-        finally:
-            await server.stop()
+        async with server, client:
+            yield client, server
 
 
 def now() -> float:

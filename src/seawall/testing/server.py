@@ -206,7 +206,7 @@ class FaultServer:
     async def __aenter__(self) -> Self:
         if self._background is not None:
             raise UsageError(f"{self!r} is open already; make a second FaultServer")
-        self._listeners = [_listen(), _listen()]
+        self._listeners = [self._listen(), self._listen()]
         self._ports = [listener.getsockname()[1] for listener in self._listeners]
         self._background = Background(self._run)
         return self
@@ -272,6 +272,18 @@ class FaultServer:
             connection = Connection(accepted, self, at_proxy=bool(at_proxy))
             tasks.start_soon(connection.run)
 
+    def _listen(self) -> socket.socket:
+        listener = socket.socket()
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            listener.settimeout(0)
+            listener.bind((LOOPBACK, 0))
+            listener.listen(1024)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
+
     def _port(self, index: int) -> int:
         if self._background is None:
             raise UsageError(
@@ -280,16 +292,3 @@ class FaultServer:
                 "  right: async with FaultServer() as server: server.url"
             )
         return self._ports[index]
-
-
-def _listen() -> socket.socket:
-    listener = socket.socket()
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        listener.settimeout(0)
-        listener.bind((LOOPBACK, 0))
-        listener.listen(1024)
-    except BaseException:
-        listener.close()
-        raise
-    return listener

@@ -25,7 +25,8 @@ class Wire(ByteStream):
 
     def __init__(self, connected: socket.socket, tally: Tally) -> None:
         connected.settimeout(0)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if connected.family == socket.AF_INET:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
         self._tally = tally
         self._unread = b""
