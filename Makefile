@@ -4,6 +4,7 @@
 #   make test                        all checks and all tests
 #   make check                       ruff, mypy, pyright, import-linter
 #   make test-all                    the tests on every Python of $(VERSIONS) that is installed
+#   make test-oldest                the tests with the oldest HTTP clients that are supported
 #   make soak                        the tests that take minutes
 #   make effectiveness               what the policies do to scenarios of failure, in virtual time
 #   make check-model                 the circuit against its model, in every interleaving of 4 calls
@@ -28,7 +29,7 @@ PYTHON ?= $(shell for candidate in python3 python python3.13 python3.12 python3.
 
 bin := $(VENV)/bin
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-model mutate effectiveness test-all soak bench bench-compare flat format clean pytest ruff mypy pyright imports
+.PHONY: demo test check check-model mutate effectiveness test-all test-oldest soak bench bench-compare flat format clean pytest ruff mypy pyright imports
 
 demo: $(VENV)/.demo
 	@$(bin)/python -m benchmarks.demo $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
@@ -67,6 +68,9 @@ test-all:
 		$(MAKE) --no-print-directory pytest VENV="$(VENV)-$$version" PYTHON="$$python" || exit 1; \
 	done
 
+test-oldest: $(VENV)-oldest/.oldest
+	$(VENV)-oldest/bin/python -m pytest -n auto --dist worksteal tests/core tests/policies tests/cancellation tests/leaks tests/http tests/testing $(PYTEST)
+
 soak: $(VENV)/.dev
 	$(bin)/python -m pytest -m soak
 
@@ -97,7 +101,7 @@ format: $(VENV)/.dev
 	$(bin)/ruff check --fix
 
 clean:
-	rm -rf $(VENV) $(VERSIONS:%=$(VENV)-%) dist build mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-oldest $(VERSIONS:%=$(VENV)-%) dist build mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp per set of dependencies: a repeat is instant, and a changed pyproject.toml installs anew.
@@ -113,6 +117,11 @@ $(VENV)/.pip:
 $(VENV)/.dev: $(VENV)/.pip pyproject.toml
 	$(bin)/python -m pip install -qq --editable . --group dev
 	@touch $@ $(VENV)/.demo
+
+$(VENV)-oldest/.oldest: pyproject.toml
+	@$(MAKE) --no-print-directory VENV=$(VENV)-oldest $(VENV)-oldest/.pip
+	$(VENV)-oldest/bin/python -m pip install -qq --editable . --group oldest
+	@touch $@
 
 $(VENV)/.demo: $(VENV)/.pip pyproject.toml
 	$(bin)/python -m pip install -qq --editable . --group demo
