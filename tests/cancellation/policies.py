@@ -49,6 +49,7 @@ class Case:
             by what others hold.
         roomy: makes one that any number of calls may be in, or wait for, where ``make`` makes one
             that refuses most of them.
+        impatient: whether a call that has to wait is soon refused.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Case:
     side_by_side: bool = False
     interval: float = 0.0
     roomy: Callable[[], Policy] | None = None
+    impatient: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -147,6 +149,7 @@ def stack(name: str, *parts: Case) -> Case:
         prepare if needed else None,
         any(part.side_by_side for part in parts),
         max(part.interval for part in parts),
+        impatient=any(part.impatient for part in parts),
     )
 
 
@@ -183,7 +186,12 @@ PARTS = [
         in_bulkhead,
         roomy=lambda: AdaptiveLimit(100, max_wait=99.0),
     ),
-    Case("adaptive_limit_default", lambda: AdaptiveLimit(1, maximum=1), in_bulkhead),
+    Case(
+        "adaptive_limit_default",
+        lambda: AdaptiveLimit(1, maximum=1),
+        in_bulkhead,
+        impatient=True,
+    ),
     Case("load_shedder", shedder),
     limiter := Case(
         "limiter",

@@ -31,7 +31,8 @@ def made_by(*packages: str) -> Counter[str]:
         {
             f"{kind.__module__}.{kind.__qualname__}": number
             for kind, number in kinds.items()
-            if kind.__module__.partition(".")[0] in packages
+            # A class may have something else of that name.
+            if str(kind.__module__).partition(".")[0] in packages
         }
     )
 

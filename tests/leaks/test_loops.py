@@ -84,8 +84,9 @@ def abandon(case: Case, way: Way, situation: Situation, step: int) -> tuple[Tria
 def go_on(trial: Trial, case: Case, way: Way, at_step: int, late: Callable[[], object]) -> None:
     """Use the policy on another loop, whose clock is far behind; meanwhile the old calls end."""
     loop = VirtualLoop(start=3.0)
-    # In a half-open circuit there is room for one call only.
-    situation = "waits" if case.prepare is None else "answers"
+    # A half-open circuit has room for one call only, and some policies soon refuse who waits.
+    alone = case.prepare is not None or case.impatient
+    situation = "answers" if alone else "waits"
     later = Trial(loop, replace(case, prepare=None), way, named(situation)[0])
     later.policy = trial.policy
     count = 0
