@@ -9,9 +9,8 @@
 #   make effectiveness               what the policies do to scenarios of failure, in virtual time
 #   make check-model                 the circuit against its model, in every interleaving of 4 calls
 #   make mutate [MUTATE="*.places.*"] change the circuit one place at a time: a test must fail
-#   make bench [BENCH="--quick"]     measure the overhead and update benchmarks/OVERHEAD.md
+#   make bench [BENCH="calls --quick"] measure the overhead and update the pages of benchmarks/
 #   make bench-compare BASE=commit   this working tree against another commit, in one process
-#   make flat [BENCH="--quick"]      what a call costs with large windows and many keys: benchmarks/FLAT.md
 #   make format                      let ruff format and fix
 #   make clean                       remove all that the above made
 
@@ -29,7 +28,7 @@ PYTHON ?= $(shell for candidate in python3 python python3.13 python3.12 python3.
 
 bin := $(VENV)/bin
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-model mutate effectiveness test-all test-oldest soak bench bench-compare flat format clean pytest ruff mypy pyright imports
+.PHONY: demo test check check-model mutate effectiveness test-all test-oldest soak bench bench-compare format clean pytest ruff mypy pyright imports
 
 demo: $(VENV)/.demo
 	@$(bin)/python -m benchmarks.demo $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
@@ -92,9 +91,6 @@ bench: $(VENV)/.bench
 bench-compare: $(VENV)/.bench
 	@test -n "$(BASE)" || { echo "Say what to compare with: make bench-compare BASE=main" >&2; exit 1; }
 	$(bin)/python -m benchmarks.overhead.compare $(BASE) $(BENCH)
-
-flat: $(VENV)/.dev
-	$(bin)/python -m benchmarks.overhead.flat $(BENCH)
 
 format: $(VENV)/.dev
 	$(bin)/ruff format

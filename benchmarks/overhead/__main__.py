@@ -1,39 +1,50 @@
+"""Measure what the library costs, and write it down for the Python that this runs on.
+
+Each part has a page with one section per Python, of which a run replaces its own: `calls`
+OVERHEAD.md, `flat` FLAT.md, `footprint` FOOTPRINT.md. TARGETS.md and the figures are drawn anew
+from what is known of all Pythons.
+"""
+
 from __future__ import annotations
 
 import argparse
 import warnings
 
-from benchmarks.overhead import report
-from benchmarks.overhead.cases import own_groups, peer_groups
-from benchmarks.overhead.loops import runners_of_loops
-from benchmarks.overhead.measure import Group, measure
+from benchmarks.overhead import calls, figures, flat_page, footprint, results, targets
 
-
-async def run(rounds: int) -> list[Group]:
-    groups = [*await peer_groups(), *await own_groups()]
-    await measure(groups, rounds)
-    return groups
+PARTS = {
+    "calls": calls.measured,
+    "flat": flat_page.measured,
+    "footprint": footprint.measured,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.overhead", description=report.__doc__
+        prog="python -m benchmarks.overhead",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rounds", type=int, default=200, help="rounds to run (default: 200)")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument(
-        "--quick", action="store_true", help="20 rounds, printed only: OVERHEAD.md is left alone"
+        "--quick", action="store_true", help="few rounds, printed only: no page is written"
     )
     options = parser.parse_args()
-    rounds = 20 if options.quick else options.rounds
-    if rounds < 2:
-        parser.error(f"--rounds must be at least 2, not {rounds}")
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"a part is one of {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
     # hyx asks datetime for what Python 3.12 deprecates; that is its own affair.
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="hyx")
-    measured = {name: on_loop(run(rounds)) for name, on_loop in runners_of_loops().items()}
-    section = report.section(measured, rounds, [])
-    print(section)
+    for part in options.parts or PARTS:
+        page = PARTS[part](quick=options.quick)
+        print(page.section)
+        if not options.quick:
+            page.write()
+            results.store(part, page.values)
     if not options.quick:
-        report.write(section)
+        known = results.load()
+        targets.write(known)
+        figures.write(known)
 
 
 if __name__ == "__main__":

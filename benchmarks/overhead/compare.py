@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.overhead import copies, own
-from benchmarks.overhead.flat import joined
+from benchmarks.overhead.flat_page import joined
 from benchmarks.overhead.library import Library
 from benchmarks.overhead.loops import runners_of_loops
 from benchmarks.overhead.measure import Group, Variant, measure, ratio, with_own_code

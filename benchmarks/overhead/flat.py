@@ -2,26 +2,18 @@
 
 Each group has its smallest variant twice: the ratio of the two, which should be 1, shows how far
 the figures of a run can be trusted. Every tenth call fails, so that windows count both kinds.
-
-    python -m benchmarks.overhead.flat
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import platform
 from itertools import count as count_from
 from itertools import cycle, islice
-from pathlib import Path
 
-from benchmarks.overhead.measure import Group, Variant, measure, ratio, with_own_code
-from benchmarks.overhead.report import aligned, merge
+from benchmarks.overhead.measure import Group, Variant, measure, with_own_code
 from benchmarks.overhead.runners import DependencyError, answer
 from seawall import Calls, CircuitBreaker, FailureRate, Keyed, State
 from seawall.core.verdict import Kind
-
-PATH = Path(__file__).parents[1] / "FLAT.md"
 
 MAX_KEYS = 1000
 # Never reached: one call in ten fails.
@@ -29,37 +21,13 @@ RATIO = 0.9
 SIZES = (10, 1_000, 100_000, 1_000_000)
 LENGTHS = (0.1, 10.0, 1_000.0, 10_000.0)
 
-INTRODUCTION = """\
-# Flat costs
-
-A call costs the same whatever the window of its breaker holds, and however many keys a `Keyed` has
-seen: the aim is a ratio of at most 1.2. `make flat` (`python -m benchmarks.overhead.flat`) measures
-this and replaces the section of the Python that it runs on.
-
-* Each table is measured by itself: each round runs a slice of about a millisecond of every variant,
-  in rotated order, and a ratio is taken within a round. Everything is built anew several times,
-  since the cost also depends on where in memory it lies. Shown are the median over all rounds, and
-  the lowest and the highest median of one build. Time is the CPU time of the thread. **Again** is
-  the first variant once more, with objects of its own: how far its ratio is from 1 is how far the
-  others can be trusted.
-* Every tenth call fails, so that successes and failures are counted both, and
-  `FailureRate(0.9, window)` never trips. Windows are full before anything is measured.
-* **A breaker**: `CircuitBreaker(...).execute(fn)`. **The tally alone**: what of it depends on the
-  window, `record` of the rule's tally, called for each verdict, without the rest of the call that
-  would hide a difference. (In a breaker a window of time hears most successes in bulk.)
-* **Windows of time** are 32 buckets of equal length: in 0.1 s of calls the bucket changes thirty
-  times, in 10,000 s hardly ever while this runs. The calls that fill them came evenly spread.
-* **Keys**: `Keyed(lambda key: CircuitBreaker(), max_keys=1000)`, with the key from the call's
-  argument. *Hits* are calls of keys that it remembers, ten of them in turn, or all that there are
-  in turn; *misses* are calls of keys never seen before, which make a breaker and, beyond 1,000,
-  forget one.
-* **Hits of all keys in turn** is the one table that is not flat, and it cannot be: ten breakers fit
-  into the fastest cache of a processor, a thousand hardly into the second, and each call meets
-  another one. The same code runs, as the ten keys show; and a plain `dict` of a thousand breakers,
-  with no `Keyed` around, is about twice as slow as one of ten, too. Breakers that were made between
-  others which are gone lie scattered, which costs a little more.
-"""
-
+CALLS_WINDOW = "A breaker, window of calls"
+CALLS_TALLY = "The tally alone, window of calls"
+TIME_WINDOW = "A breaker, window of time"
+TIME_TALLY = "The tally alone, window of time"
+HITS = "Hits of ten keys"
+HITS_IN_TURN = "Hits of all keys in turn"
+MISSES = "Misses"
 
 # ---------------------------------------------------------------------- windows
 
@@ -129,10 +97,10 @@ def window_groups():
     lengths = [(f"{length:,g} s", by_time(length)) for length in LENGTHS]
     lengths.insert(1, ("again", by_time(LENGTHS[0])))
     return [
-        windows("A breaker, window of calls", sizes, called),
-        windows("The tally alone, window of calls", sizes, lambda it: recorded(it, clock)),
-        windows("A breaker, window of time", lengths, called),
-        windows("The tally alone, window of time", lengths, lambda it: recorded(it, clock)),
+        windows(CALLS_WINDOW, sizes, called),
+        windows(CALLS_TALLY, sizes, lambda it: recorded(it, clock)),
+        windows(TIME_WINDOW, lengths, called),
+        windows(TIME_TALLY, lengths, lambda it: recorded(it, clock)),
     ]
 
 
@@ -222,7 +190,7 @@ async def key_groups():
                 ("100,000 keys seen", hits(many, most)),
             ],
         )
-        for title, most in (("Hits of ten keys", 10), ("Hits of all keys in turn", MAX_KEYS))
+        for title, most in ((HITS, 10), (HITS_IN_TURN, MAX_KEYS))
     ]
     groups[-1].variants += [
         Variant(f"a `dict` of {name}", with_own_code(looked_up(made)))
@@ -242,38 +210,7 @@ async def key_groups():
         ("100,000 keys seen, 500 of those remembered refuse", misses(refusing)),
         ("fewer than 1,000 keys seen: nothing is forgotten", misses_without_forgetting()),
     ]
-    return [*groups, keyed_group("Misses", runners)]
-
-
-# ---------------------------------------------------------------------- the report
-
-
-def joined(builds):
-    """Return one variant with the samples of all builds, of one place in the tables."""
-    variant = Variant(builds[0].name, builds[0].run)
-    for build in builds:
-        variant.samples += build.samples
-    return variant
-
-
-def table(builds):
-    """The same group, built several times: each variant against the first."""
-    base = joined([group.variants[0] for group in builds])
-    rows = [[builds[0].name, "ns", f"÷ {base.name}", "lowest–highest build"]]
-    for number, first in enumerate(builds[0].variants):
-        variant = joined([group.variants[number] for group in builds])
-        medians = [ratio(group.variants[number], group.variants[0]) for group in builds]
-        spread = f"{min(medians):.2f}–{max(medians):.2f}" if number else ""
-        middle = f"{ratio(variant, base):.2f}"
-        rows.append([first.name, f"{variant.nanoseconds:.0f}", middle, spread])
-    return aligned(rows)
-
-
-def section(builds, rounds):
-    version = ".".join(platform.python_version_tuple()[:2])
-    title = f"## {platform.python_implementation()} {version}"
-    opening = f"{platform.python_version()}, {len(builds)} builds, {rounds} rounds each."
-    return "\n\n".join([title, opening, *map(table, zip(*builds, strict=True))]) + "\n"
+    return [*groups, keyed_group(MISSES, runners)]
 
 
 async def build_and_measure(rounds):
@@ -282,25 +219,3 @@ async def build_and_measure(rounds):
         # Each by itself: the interpreter specializes code to the kind of window that it meets.
         await measure([group], rounds)
     return groups
-
-
-def main():
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead.flat", description=__doc__)
-    parser.add_argument("--builds", type=int, default=5, help="default: 5")
-    parser.add_argument("--rounds", type=int, default=100, help="rounds per build (default: 100)")
-    parser.add_argument(
-        "--quick", action="store_true", help="1 build, 40 rounds, printed only: FLAT.md is left"
-    )
-    options = parser.parse_args()
-    number, rounds = (1, 40) if options.quick else (options.builds, options.rounds)
-    if number < 1 or rounds < 2:
-        parser.error(f"--builds must be at least 1 and --rounds 2, not {number} and {rounds}")
-    own = section([asyncio.run(build_and_measure(rounds)) for _ in range(number)], rounds)
-    print(own)
-    if not options.quick:
-        text = PATH.read_text(encoding="utf-8") if PATH.exists() else ""
-        PATH.write_text(merge(text, own, INTRODUCTION), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

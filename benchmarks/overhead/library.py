@@ -26,9 +26,12 @@ class Library:
     def fallback(self):
         return self.seawall.Fallback(value="fallback")
 
-    def four(self, breaker=None):
+    def four(self, *, breaker=None, bulkhead=None, timeout=None):
         return self.seawall.Pipeline(
-            self.retry(), breaker or self.breaker(), self.bulkhead(), self.timeout()
+            self.retry(),
+            breaker or self.breaker(),
+            bulkhead or self.bulkhead(),
+            timeout or self.timeout(),
         )
 
     def five(self):
@@ -48,7 +51,7 @@ class Library:
         return self.seawall.CircuitBreaker(open_for=OPEN_FOR)
 
     def refusing_four(self):
-        return self.four(self.refusing_breaker())
+        return self.four(breaker=self.refusing_breaker())
 
 
 def executed(policy, function):

@@ -1,24 +1,30 @@
-"""OVERHEAD.md: one section per Python version, of which a run replaces only its own."""
+"""Tables, and what OVERHEAD.md says of how they came about."""
 
 from __future__ import annotations
 
 import platform
-import re
-from importlib.metadata import version
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.overhead import cases
 from benchmarks.overhead.measure import Group, Variant, quartiles, ratio
-from benchmarks.overhead.peers import Peer, all_peers
 
-PATH = Path(__file__).parents[1] / "OVERHEAD.md"
+if TYPE_CHECKING:
+    from benchmarks.overhead.peers import Peer
 
 INTRODUCTION = """\
 # What a call through seawall costs
 
-`make bench` measures this and replaces the section of the Python that it runs on; for another one,
-`make bench PYTHON=python3.13 VENV=.venv-3.13`. All figures of a section come from one process.
-`make bench BENCH=--quick` prints a rough picture and writes nothing.
+`make bench BENCH=calls` measures this and replaces the section of the Python that it runs on; for
+another one, `make bench PYTHON=python3.13 VENV=.venv-3.13`. All figures of a section come from one
+process. `make bench BENCH=--quick` prints a rough picture and writes nothing. Whether a call costs
+the same with large windows, many keys and many calls in flight is on [FLAT.md](FLAT.md), what it
+takes of memory and instructions on [FOOTPRINT.md](FOOTPRINT.md), and what all that is to come to on
+[TARGETS.md](TARGETS.md).
+
+![Four policies](figures/four.svg)
+![Each policy alone](figures/alone.svg)
+![Each way in](figures/ways.svg)
+![Stacks of policies](figures/stacks.svg)
 
 * **Only ratios mean something.** Nanoseconds are there to give an idea; they are the machine's.
   Each round runs a slice of about a millisecond of every variant, in rotated order; a ratio is
@@ -160,36 +166,3 @@ def headline(groups: dict[str, Group], peers: list[Peer]) -> str:
 
 def heading() -> str:
     return f"## {platform.python_implementation()} {'.'.join(platform.python_version_tuple()[:2])}"
-
-
-def section(measured: dict[str, list[Group]], rounds: int, more: list[str]) -> str:
-    """All tables of this Python: of the groups on each event loop, and the further ones."""
-    peers = all_peers()
-    versions = sorted({text for peer in peers for text in peer.versions.split(", ")})
-    loops = [name if name == "asyncio" else f"{name} {version(name)}" for name in measured]
-    first, *_ = measured.values()
-    on = f"{rounds} rounds on {' and on '.join(loops)}"
-    parts = [
-        heading(),
-        f"{platform.python_version()}, {on}, against {', '.join(versions)}.",
-        headline({group.name: group for group in first}, peers),
-        *(table(list(groups)) for groups in zip(*measured.values(), strict=True)),
-        *more,
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def merge(text: str, own: str, opening: str) -> str:
-    """Replace the section of this Python in `text`; the others stay, newest version first."""
-    sections = {part.split("\n", 1)[0]: part for part in re.split(r"(?m)^(?=## )", text)[1:]}
-    sections[own.split("\n", 1)[0]] = own
-    ordered = sorted(
-        sections.values(),
-        key=lambda part: [int(number) for number in re.findall(r"\d+", part.split("\n", 1)[0])],
-    )
-    return "\n".join([opening, *(part.strip("\n") + "\n" for part in ordered)])
-
-
-def write(own: str) -> None:
-    text = PATH.read_text(encoding="utf-8") if PATH.exists() else ""
-    PATH.write_text(merge(text, own, introduction(all_peers())), encoding="utf-8")
