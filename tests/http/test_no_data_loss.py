@@ -156,6 +156,19 @@ async def test_the_timeout_of_an_attempt_in_the_middle_of_an_upload(
         assert len(bodies) == 1
 
 
+async def test_a_timeout_of_ours_does_not_allow_a_second_order(family: Family) -> None:
+    """A ``POST`` that was on its way when its attempt was ended may have been processed."""
+    attempts = Pipeline(Timeout(60), Retry(3, backoff=constant(0), budget=None), Timeout(0.3))
+    async with FaultServer(then="silence") as server:
+        async with family.binding.AsyncClient(policy=attempts, verify=False, timeout=20) as http:
+            with pytest.raises(family.binding.CallTimeoutError):
+                await http.post(server.url, content=b"order")
+            with pytest.raises(family.binding.CallTimeoutError):
+                extensions = {"seawall": {"timeout": 0.3}}
+                await http.post(server.url, content=b"order", extensions=extensions)
+        assert server.bodies() == [b"order"] * 2
+
+
 @pytest.mark.parametrize("kind", ["bytes", "json", "form", "files in memory"])
 async def test_a_redirect_carries_the_body_on(family: Family, kind: str) -> None:
     """After a 307 the hop is a request of its own: sent again if it can be, or not."""

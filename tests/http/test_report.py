@@ -169,6 +169,17 @@ async def test_a_refusal_between_attempts_is_the_reason(family: Family) -> None:
     assert (told.attempts, told.not_retried) == (1, "BulkheadFullError is not retried")
 
 
+async def test_what_an_inner_retry_gave_up_is_not_told_of_a_later_success(family: Family) -> None:
+    """Requirement 18: the last attempt counts, and an SDK is told nothing of the ones before."""
+    policy = Pipeline(retry(2), retry(1))
+    answers = (family.client.Response(503), family.client.Response(200))
+    async with client(family, policy, *answers) as http:
+        response = await http.get(URL, headers={"x-stainless-retry-count": "0"})
+    assert response.extensions["seawall"].outcomes == ("503", "200")
+    assert response.extensions["seawall"].not_retried is None
+    assert "x-should-retry" not in response.headers
+
+
 async def test_hedged_attempts_are_told_too(family: Family) -> None:
     """Requirement 18: the loser is one that was cancelled; side by side, nobody waited."""
     answers = (fed(family, b"slow", after=60.0), fed(family, b"fast", after=1.0))

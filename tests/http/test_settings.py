@@ -123,6 +123,12 @@ async def test_a_default_total_gives_way_to_a_longer_one(family: Family) -> None
         response = await http.get(URL, extensions={"seawall": {"timeout": 120}})
         assert (response.content, round(anyio.current_time() - started)) == (b"late", 100)
         assert (spy.total, spy.attempt) == (120, 10)
+    busy = fed(family, status=503, headers={"retry-after": "25"})
+    async with client(family, standard(), busy, busy, fed(family)) as http:
+        started = anyio.current_time()
+        response = await http.get(URL, extensions={"seawall": {"timeout": 120}})
+        assert response.status_code == 200
+        assert 50 <= anyio.current_time() - started < 52
 
 
 @pytest.mark.anyio

@@ -83,6 +83,7 @@ class Exchange(JudgedCall):
         if transport.deadline_header is not None:
             self._send_deadline(attempt, transport.deadline_header)
         self.open = self.not_retried = None
+        self.gave_up = False
         began = self.loop.time()
         try:
             response = await transport.inner.handle_async_request(attempt)
