@@ -26,9 +26,10 @@ import httpx
 from seawall.core import errors
 from seawall.http.client import check_options, wrap_transports
 from seawall.http.family import Family
+from seawall.http.inner import unlimited
 from seawall.http.settings import origin
 from seawall.http.standard import standard
-from seawall.http.transport import Resilience, unlimited
+from seawall.http.transport import Resilience
 
 if TYPE_CHECKING:
     import ssl

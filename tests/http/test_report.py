@@ -19,7 +19,7 @@ from seawall import (
     constant,
     exponential,
 )
-from seawall.http.report import Report, Tried, report
+from seawall.http.report import Report, report
 from tests.doubles import company, virtual
 from tests.http.conftest import Family
 from tests.http.in_virtual_time import answering, fed
@@ -224,7 +224,7 @@ async def test_each_hop_has_its_own_report(family: Family) -> None:
 
 def test_time_in_which_several_attempts_ran_is_no_wait() -> None:
     """Overlapping, enclosed and separate attempts: only the gaps count, whatever ended first."""
-    tried = [Tried(3, 4, 503), Tried(2, 9, "Cancelled"), Tried(12, 13, 200), Tried(8, 10, 500)]
+    tried = [(3, 4, 503), (2, 9, "Cancelled"), (12, 13, 200), (8, 10, 500)]
     told = report(1.0, tried, None)
     assert told.waited == pytest.approx(1 + 2)
     assert told.outcomes == ("503", "Cancelled", "200", "500")
@@ -233,6 +233,6 @@ def test_time_in_which_several_attempts_ran_is_no_wait() -> None:
 
 def test_attempts_within_one_tick_of_the_clock() -> None:
     """An error and a status at the same time: uvloop's clock knows whole milliseconds only."""
-    told = report(1.0, [Tried(2, 2, "ReadError"), Tried(2, 2, 200)], None)
+    told = report(1.0, [(2, 2, "ReadError"), (2, 2, 200)], None)
     assert told.outcomes == ("ReadError", "200")
     assert told.waited == pytest.approx(1.0)

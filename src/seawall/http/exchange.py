@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from copy import copy
 from functools import partial
-from http import HTTPStatus
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall.core.errors import CallTimeoutError
 from seawall.http.classify import judge_response
+from seawall.http.head import is_empty, is_endless, length_of
 from seawall.http.judged import JudgedCall
 from seawall.http.open_body import OpenBody
 from seawall.http.pool import close_connections
 from seawall.http.replay import is_replayable
-from seawall.http.report import Tried, report
+from seawall.http.report import report
 from seawall.http.reuse import WatchedTimeouts
 from seawall.http.settings import asked_seconds, is_idempotent, settings_of
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seawall.http.reader import Phase
+    from seawall.http.report import Tried
     from seawall.http.transport import Resilience
 
 _IDLE_SECONDS: Final = 300.0
@@ -147,7 +148,7 @@ class Exchange(JudgedCall):
                 body.end_at_once()
 
     def _note(self, began: float, outcome: int | str) -> None:
-        self._tried.append(Tried(began, self.loop.time(), outcome))
+        self._tried.append((began, self.loop.time(), outcome))
 
     def _copy(self, request: Any) -> Any:
         """Copy the request: what a transport does to it must not reach the next attempt or hop."""
@@ -240,25 +241,3 @@ class Exchange(JudgedCall):
                 return True
             ticket = ticket.outer
         return False
-
-
-def is_endless(response: Any) -> bool:
-    """Say whether a response may go on for as long as both sides wish."""
-    kind: str = response.headers.get("content-type", "")
-    return response.status_code == HTTPStatus.SWITCHING_PROTOCOLS or (
-        kind.lstrip().lower().startswith("text/event-stream")
-    )
-
-
-def length_of(response: Any) -> int:
-    """Return how many bytes a response says that its body has; 0 if it does not say."""
-    length: str = response.headers.get("content-length", "")
-    return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
-
-
-def is_empty(response: Any) -> bool:
-    """Say whether the head of a response tells that no body follows (RFC 9112, section 6.3)."""
-    status: int = response.status_code
-    return status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED} or (
-        response.request.method == "HEAD"
-    )

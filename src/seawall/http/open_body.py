@@ -23,10 +23,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from seawall.core.call import is_cancellation
-from seawall.core.deadline import any_fired, current_scope
 from seawall.core.open_attempt import OpenAttempt
-from seawall.core.verdict import NEUTRAL, Kind, Verdict, is_timeout
+from seawall.core.verdict import NEUTRAL
+from seawall.http.ending import verdict_on_end
 from seawall.http.pool import close_connections
 from seawall.http.reader import Reader, forget_error
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seawall.core.clock import Loop
+    from seawall.core.verdict import Verdict
     from seawall.http.reader import Phase
 
 DRAIN_BYTES: Final = 64 * 1024
@@ -43,8 +43,6 @@ DRAIN_BYTES: Final = 64 * 1024
 DRAIN_SECONDS: Final = 0.25
 """At most so long a response is read in order to keep its connection."""
 
-_FAILURE: Final = Verdict(Kind.FAILURE)
-_TIMED_OUT: Final = Verdict(Kind.FAILURE, timed_out=True)
 _closing: Final[set[Task[None]]] = set()
 
 
@@ -127,7 +125,9 @@ class OpenBody(OpenAttempt):
             raise
         except BaseException as error:
             try:
-                await self.finish(self._verdict_on(error), clean=False)
+                await self.finish(
+                    verdict_on_end(self.head, error, self._loop, empty=self.empty), clean=False
+                )
             except Exception:
                 pass
             raise
@@ -182,7 +182,9 @@ class OpenBody(OpenAttempt):
 
     async def close(self) -> None:
         """End the body early, as the caller wishes."""
-        await self.finish(self._verdict_on(None), clean=False)
+        await self.finish(
+            verdict_on_end(self.head, None, self._loop, empty=self.empty), clean=False
+        )
 
     async def finish(self, verdict: Verdict | None, *, clean: bool) -> None:
         """Close the stream, then settle with the verdict if one is given; once."""
@@ -208,7 +210,7 @@ class OpenBody(OpenAttempt):
     def end_at_once(self) -> None:
         """End where nothing can be awaited; the connection is dropped, and closes as it may."""
         self._drop()
-        self.end(self._verdict_on(None))
+        self.end(verdict_on_end(self.head, None, self._loop, empty=self.empty))
 
     def abandon(self) -> None:
         """End the body from a finalizer, in whatever thread that runs."""
@@ -265,18 +267,6 @@ class OpenBody(OpenAttempt):
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-
-    def _verdict_on(self, error: BaseException | None) -> Verdict:
-        """Return the verdict on an end before the end of the body."""
-        if self.head.kind is not Kind.SUCCESS:
-            return self.head
-        if error is None:
-            return self.head if self.empty else NEUTRAL
-        if isinstance(error, Exception):
-            return _TIMED_OUT if is_timeout(error) else _FAILURE
-        # An enclosing timeout of ours fired while the dependency had the turn.
-        hung = is_cancellation(error) and any_fired(current_scope.get(), self._loop)
-        return _TIMED_OUT if hung else NEUTRAL
 
 
 async def _unused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 from seawall.core.json_ready import JsonReady
 
@@ -12,18 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Tried(NamedTuple):
-    """One attempt that is over.
-
-    Attributes:
-        began: loop time at which it began.
-        ended: loop time at which its headers had come, or at which it failed.
-        outcome: the status, or the name of the error.
-    """
-
-    began: float
-    ended: float
-    outcome: int | str
+Tried: TypeAlias = "tuple[float, float, int | str]"
+"""One attempt: when it began and ended (loop time), and its status or the name of its error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +62,6 @@ def report(started: float, tried: Sequence[Tried], not_retried: str | None) -> R
     return Report(
         attempts=len(tried),
         waited=waited,
-        outcomes=tuple([str(attempt.outcome) for attempt in tried]),
+        outcomes=tuple([str(outcome) for _, _, outcome in tried]),
         not_retried=not_retried,
     )

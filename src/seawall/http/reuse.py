@@ -26,12 +26,9 @@ class WatchedTimeouts(dict[str, Any]):
         sent: whether it was begun to send the request.
     """
 
-    __slots__ = ("connected", "sent")
-
-    def __init__(self, timeouts: dict[str, Any]) -> None:
-        super().__init__(timeouts)
-        self.connected = False
-        self.sent = False
+    # Not set by an `__init__`, which would take longer than all else here.
+    connected = False
+    sent = False
 
     def get(self, key: str, default: Any = None, /) -> Any:
         """Return one timeout."""

@@ -9,6 +9,7 @@ from seawall.core.checks import check_count, check_number
 from seawall.core.errors import CallTimeoutError, RejectedError, UsageError
 from seawall.core.policy import Policy
 from seawall.http.exchange import Exchange
+from seawall.http.inner import check_inner, default_transport, warn_of_retries
 from seawall.http.pool import find_pools, repair
 from seawall.http.settings import check_header, origin
 from seawall.http.standard import standard
@@ -93,9 +94,12 @@ class Resilience:
         check_count("buffer_response", buffer_response, at_least=1, optional=True)
         check_number("idle_timeout", idle_timeout, above=0, infinite=True, optional=True)
         self.policy: Policy = standard() if policy is None else policy
-        self.inner: Any = self._default_transport(policy) if transport is None else transport
-        self._check_inner()
-        self._warn_of_retries()
+        if transport is None:
+            transport = default_transport(self.family.client, policy)
+        check_inner(transport, self.family)
+        if find_retry(self.policy) is not None:
+            warn_of_retries(transport, self.family.name)
+        self.inner: Any = transport
         self.key = key
         self.idempotent = idempotent
         self.classify = classify
@@ -202,37 +206,6 @@ class Resilience:
             f"  right: {name}.AsyncClient(transport=ResilientTransport())"
         )
 
-    def _default_transport(self, policy: Policy | None) -> Any:
-        client = self.family.client
-        if policy is not None:
-            return client.AsyncHTTPTransport()
-        return client.AsyncHTTPTransport(limits=unlimited(client))
-
-    def _check_inner(self) -> None:
-        inner, name = self.inner, self.family.name
-        if not self.family.has(inner):
-            raise UsageError(
-                f"{inner!r} is no transport of {name}: the two families do not mix.\n"
-                f"  right: seawall.{name} around the transports of {name}"
-            )
-        if not callable(getattr(inner, "handle_async_request", None)):
-            raise UsageError(
-                f"transport must be an async transport, not {inner!r}.\n"
-                f"  right: ResilientTransport(policy, {name}.AsyncHTTPTransport())"
-            )
-
-    def _warn_of_retries(self) -> None:
-        """Warn of a transport that repeats what is repeated here already."""
-        if find_retry(self.policy) is None:
-            return
-        if any(getattr(pool, "_retries", 0) for pool in find_pools(self.inner)):
-            warnings.warn(
-                "the transport inside has retries of its own, and they multiply those of the "
-                f"policy; give it none: {self.family.name}.AsyncHTTPTransport(retries=0)",
-                RuntimeWarning,
-                stacklevel=3,
-            )
-
     def _pay(self, now: float, sdk_count: str) -> None:
         """Let a retry of an SDK, which adds to the load like one of ours, cost the budget."""
         if sdk_count == "0":
@@ -257,11 +230,3 @@ def find_retry(policy: Policy) -> Retry | None:
     except LookupError:
         return None
     return retry if isinstance(retry, Retry) else None
-
-
-def unlimited(client: Any) -> Any:
-    """Return the client's usual limits without one on connections; a bulkhead per origin has it.
-
-    With one limit for all origins, a hung origin takes the places of its neighbors.
-    """
-    return client.Limits(max_connections=None, max_keepalive_connections=20)
