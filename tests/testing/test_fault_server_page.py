@@ -31,7 +31,7 @@ def test_its_table_has_every_fault_and_the_error_that_it_shows_as() -> None:
 
 def test_its_tables_name_what_there_is() -> None:
     """Every attribute of the server, and every step."""
-    server = {name for name in vars(FaultServer) if not name.startswith("_")}
+    server = {name for name in dir(FaultServer) if not name.startswith("_")}
     server |= {"script", "proxy_script"}
     named: set[str] = set()
     for heading in ("Where to send requests", "What is counted"):

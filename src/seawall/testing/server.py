@@ -16,7 +16,7 @@ from seawall.testing.connection import Connection
 from seawall.testing.dead_ends import DeadEnds
 from seawall.testing.fault import Fault
 from seawall.testing.script import Script
-from seawall.testing.tally import Tally
+from seawall.testing.seen import Seen
 
 if TYPE_CHECKING:
     import ssl
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from seawall.testing.request import Request
     from seawall.testing.script import Choose, Item
 
 LOOPBACK = "127.0.0.1"
@@ -34,7 +33,7 @@ _RECEIVE_BUFFER = 64 * 1024
 _TUNNEL = Fault("tunnel")
 
 
-class FaultServer:
+class FaultServer(Seen):
     """Serves HTTP/1.1 and HTTP/2, with and without TLS, and does wrong what its script says.
 
         async with FaultServer(["reset_after_request", 503]) as server:
@@ -76,8 +75,7 @@ class FaultServer:
         self.script = Script(script, then, choose)
         self.proxy_script = Script(proxy, _TUNNEL)
         self.certificates = Certificates(LOOPBACK, "localhost", *hosts)
-        self.tally = Tally()
-        self.live: set[Connection] = set()
+        super().__init__()
         self._ports: list[int] = []
         self._listeners: list[socket.socket] = []
         self._dead_ends = DeadEnds()
@@ -146,51 +144,6 @@ class FaultServer:
     def unresolvable_url(self) -> str:
         """A host name that never resolves (RFC 6761, 6.4)."""
         return f"http://nowhere.invalid:{self._port(0)}"
-
-    # What was seen.
-
-    @property
-    def requests(self) -> list[Request]:
-        """All requests, in the order in which their heads arrived."""
-        return self.tally.requests
-
-    @property
-    def tunnels(self) -> list[Request]:
-        """What was asked of the proxies."""
-        return self.tally.tunnels
-
-    @property
-    def connections(self) -> int:
-        """How many connections were accepted, those to the proxies included."""
-        return self.tally.connections
-
-    @property
-    def open_connections(self) -> int:
-        """How many of them have not ended on both sides."""
-        return len(self.live)
-
-    @property
-    def bytes_received(self) -> int:
-        """Bytes read from sockets, TLS and framing included."""
-        return self.tally.bytes_received
-
-    @property
-    def bytes_sent(self) -> int:
-        """Bytes written to sockets, TLS and framing included."""
-        return self.tally.bytes_sent
-
-    def requests_to(self, path: str) -> list[Request]:
-        """Return the requests to a path, whatever their query."""
-        return [request for request in self.requests if request.path == path]
-
-    def bodies(self, path: str | None = None) -> list[bytes]:
-        """Return what has arrived of the bodies of all requests, or of those to a path."""
-        asked = self.requests if path is None else self.requests_to(path)
-        return [request.body for request in asked]
-
-    def forget(self) -> None:
-        """Count from zero again; connections that are open stay open."""
-        self.tally.forget()
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until a condition holds, such as ``lambda: len(server.requests) == 2``."""
