@@ -27,8 +27,8 @@ seen: the aim is a ratio of at most 1.2. Nor does it matter how many calls are i
 ![Windows](figures/windows.svg)
 
 * Each table is measured by itself: each round runs a slice of about a millisecond of every variant,
-  in rotated order, and a ratio is taken within a round. Everything is built anew several times,
-  since the cost also depends on where in memory it lies. Shown are the median over all rounds, and
+  in an order of chance, and a ratio is taken within a round. All is built anew several times, since
+  the cost also depends on where in memory it lies. Shown are the median over all rounds, and
   the lowest and the highest median of one build. Time is the CPU time of the thread. **Again** is
   the first variant once more, with objects of its own: how far its ratio is from 1 is how far the
   others can be trusted.

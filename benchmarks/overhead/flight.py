@@ -14,7 +14,7 @@ from functools import partial
 from time import thread_time_ns
 
 from benchmarks.overhead import cases, runners
-from benchmarks.overhead.measure import Group, Variant, measure, quartiles, with_own_code
+from benchmarks.overhead.measure import Group, Variant, measure, quartiles, shuffled, with_own_code
 from benchmarks.overhead.report import aligned, times
 
 SIZES = (1, 100, 1_000, 10_000, 100_000)
@@ -113,8 +113,7 @@ async def together(rounds, sizes):
             await variant.run()
             group.variants.append(variant)
     for number in range(rounds):
-        turn = number % len(group.variants)
-        for variant in group.variants[turn:] + group.variants[:turn]:
+        for variant in shuffled(group.variants, number):
             gc.collect()
             gc.disable()
             try:

@@ -1,4 +1,8 @@
-"""Interleaved rounds: each round runs a short slice of every variant, in rotated order.
+"""Interleaved rounds: each round runs a short slice of every variant, in an order of chance.
+
+What comes early in a round may be dearer than what comes late, so no variant may always follow the
+same one, and each order comes backwards as well: if they were rotated, the median of the ratio of
+two neighbours would be off.
 
 The ratio of two variants is taken within a round, where both met the same machine, and the median
 of these ratios over all rounds is reported. A variant's time is the CPU time of its thread, so
@@ -9,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import random
 import statistics
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -82,6 +87,12 @@ async def calibrate(variant: Variant) -> None:
         variant.count = max(10, min(MOST_CALLS, round(SLICE_NANOSECONDS / max(nanoseconds, 1.0))))
 
 
+def shuffled(variants: list[Variant], number: int) -> list[Variant]:
+    """Return the order of a round, the same in every run: each order also comes backwards."""
+    order = random.Random(number // 2).sample(variants, len(variants))
+    return order[::-1] if number % 2 else order
+
+
 async def measure(groups: list[Group], rounds: int) -> Iterable[Group]:
     for group in groups:
         for variant in group.variants:
@@ -94,8 +105,7 @@ async def measure(groups: list[Group], rounds: int) -> Iterable[Group]:
             gc.freeze()
             gc.disable()
             try:
-                turn = number % len(group.variants)
-                for variant in group.variants[turn:] + group.variants[:turn]:
+                for variant in shuffled(group.variants, number):
                     variant.samples.append(await run_slice(variant))
             finally:
                 gc.enable()
