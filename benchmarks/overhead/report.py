@@ -16,9 +16,11 @@ INTRODUCTION = """\
 
 `make bench BENCH=calls` measures this and replaces the section of the Python that it runs on; for
 another one, `make bench PYTHON=python3.13 VENV=.venv-3.13`. All figures of a section come from one
-process. `make bench BENCH=--quick` prints a rough picture and writes nothing. Whether a call costs
-the same with large windows, many keys and many calls in flight is on [FLAT.md](FLAT.md), what it
-takes of memory and instructions on [FOOTPRINT.md](FOOTPRINT.md), and what all that is to come to on
+process. `make bench BENCH=--quick` prints a rough picture and writes nothing. What a change costs
+is seen with `make bench-compare BASE=commit`: the working tree against that commit, both in one
+process; with `BENCH="--only stream"`, only what has that in its name. Whether a call costs the same
+with large windows, many keys and many calls in flight is on [FLAT.md](FLAT.md), what it takes of
+memory and instructions on [FOOTPRINT.md](FOOTPRINT.md), and what all that is to come to on
 [TARGETS.md](TARGETS.md).
 
 ![Four policies](figures/four.svg)
