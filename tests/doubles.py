@@ -125,4 +125,4 @@ class Held:
 
 def believe(circuit):
     """Let the silence that follows be believed at once, as if it had been looked at for long."""
-    circuit._silence.is_believed(0.0, -inf)
+    circuit._silence.suspect(0.0, -inf)

@@ -897,3 +897,34 @@ def test_each_call_is_ended_once():
     arrive(circuit, 2.5)
     assert circuit.state is State.OPEN
     assert ended == calls[1:]
+
+
+def test_silence_is_believed_when_all_answers_have_been_read():
+    """Whoever reads them is asked to go on, once for each silence, and says when that is done."""
+    circuit = learned()
+    circuit._silence.suspect(0.0, 0.0)
+    circuit.shift(0.0)
+    asked = []
+    circuit.on_silence = lambda: asked.append(circuit.patience)
+    circuit.admit(1.0)
+    circuit.admit(2.0)
+    assert arrive(circuit, 2.5) == 0
+    assert asked == [1.0]
+    assert arrive(circuit, 5.0) == 0
+    circuit.caught_up()
+    assert arrive(circuit, 5.0) == 2
+    assert asked == [1.0]
+
+
+def test_on_another_loop_silence_is_found_anew():
+    """What the last loop had not read is void, and so is the question."""
+    circuit = learned()
+    circuit._silence.shift(0.0)
+    circuit.on_silence = lambda: None
+    circuit.admit(1.0)
+    assert arrive(circuit, 2.5) == 0
+    circuit.shift(0.0)
+    circuit.on_silence = None
+    circuit.admit(3.0)
+    arrive(circuit, 5.0)
+    assert arrive(circuit, 6.5) == 1

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from seawall.policies.circuit.rules import TripRule
 
 _KEEP: Final[Any] = object()
+# Turns of a loop in which an answer gets from its socket to the caller, whatever is in between.
+_TURNS: Final = 10
 
 
 class CircuitControls(Policy):
@@ -44,6 +46,9 @@ class CircuitControls(Policy):
         circuit.owner = self
         circuit.name = name
         circuit.on_room = self._wake
+        circuit.on_silence = self._catch_up
+        # How often silence was found.
+        self._silences = 0
         self._loop: Loop | None = None
         self._seen = 0.0
         # Those that wait until calls are admitted.
@@ -163,6 +168,19 @@ class CircuitControls(Policy):
     def _wake(self) -> None:
         for waiter in self._awaiting:
             waiter.grant()
+
+    def _catch_up(self) -> None:
+        """Let the loop turn: it may have been busy, and the answers may be there."""
+        self._silences += 1
+        self._turn(self._loop, self._silences, _TURNS)
+
+    def _turn(self, loop: Loop | None, silence: int, left: int) -> None:
+        if loop is None or loop is not self._loop or silence != self._silences:
+            return
+        if left:
+            loop.call_soon_threadsafe(self._turn, loop, silence, left - 1)
+        else:
+            self._circuit.caught_up()
 
     async def _wait_for_change(self, until: float, loop: Loop) -> None:
         waiter = Waiter()

@@ -120,6 +120,8 @@ class Circuit:
             must not raise.
         on_room: if set, it is called where a call may be admitted now without a transition. It must
             not raise.
+        on_silence: if set, it is called where silence is found. It is believed only when, by
+            :meth:`caught_up`, all answers that were there have been read.
         on_stalled: if set, it is called with each ticket whose call is to be ended.
 
     Raises:
@@ -142,6 +144,7 @@ class Circuit:
         "_silenced",
         "_state",
         "_traffic",
+        "_unread",
         "close_after",
         "count_retries",
         "end_stalled",
@@ -151,6 +154,7 @@ class Circuit:
         "neutral",
         "on_change",
         "on_room",
+        "on_silence",
         "on_stalled",
         "opened",
         "opening",
@@ -214,6 +218,7 @@ class Circuit:
         self.waiting: dict[Waiter, Ticket] = {}
         self.on_change: Callable[[Transition], object] | None = None
         self.on_room: Callable[[], object] | None = None
+        self.on_silence: Callable[[], object] | None = None
         self.on_stalled: Callable[[Ticket], object] | None = None
         self._state = _CLOSED
         # The generation whose successes need only be counted; no generation unless CLOSED.
@@ -226,6 +231,8 @@ class Circuit:
         self._flight = Flight()
         self._sent = self._flight.sent
         self._silence = Silence(enabled=stalls)
+        # Whether answers may be there that have not been read.
+        self._unread = False
         # The generation that began when silence tripped the circuit, until it closes.
         self._silenced = _NONE
         self._places = Places()
@@ -391,6 +398,10 @@ class Circuit:
         if ticket.above is not None:
             ticket.above.circuit.begin(ticket.above, now, answered=answered)
 
+    def caught_up(self) -> None:
+        """Hear that all answers have been read that were there when silence was found."""
+        self._unread = False
+
     def trip(self, now: float) -> None:
         """Open now, for the whole open time. An isolated circuit stays isolated."""
         self._move(Trigger.TRIP, now, NO_EVIDENCE)
@@ -510,6 +521,7 @@ class Circuit:
         self._flight.clear()
         self._places.clear()
         self._silence.shift(delta)
+        self._unread = False
         self._open_until += delta
         self.since += delta
         self._latest += delta
@@ -636,7 +648,10 @@ class Circuit:
     def _find_stalled(self, now: float) -> None:
         """In silence, count what has been in flight for too long; end it, where that is asked."""
         flight = self._flight
-        if not self._silence.is_believed(now - self._latest, now):
+        if self._silence.suspect(now - self._latest, now) and self.on_silence is not None:
+            self._unread = True
+            self.on_silence()
+        if self._unread or not self._silence.is_believed(now):
             return
         before = self.generation
         found = flight.find_stalled(now - self._silence.patience)

@@ -11,8 +11,9 @@
 # for as long is a failure.
 #
 # A client that was blocked itself finds the same: nothing has been answered, though the answers are
-# there and only wait to be read. Then nothing has been sent for as long, either. So silence is
-# believed only after it has been looked at for as long as there had been no call before.
+# there and only wait to be read. Then nothing has been sent for as long, either, or it has all been
+# sent in one turn of the loop. So silence is believed only after it has been looked at for as long
+# as there had been no call before, and after the loop has turned.
 
 from __future__ import annotations
 
@@ -70,16 +71,21 @@ class Silence:
         self._suspected = inf
         self._believed_from = inf
 
-    def is_believed(self, gap: float, now: float) -> bool:
-        """Say whether silence that is found now can be held against the dependency.
+    def suspect(self, gap: float, now: float) -> bool:
+        """Note that it is silent now, and say whether that is news.
 
         Args:
             gap: seconds since a call was last admitted; NaN if unknown.
             now: the time.
         """
-        if self._suspected != self.youngest:
-            self._suspected = self.youngest
-            self._believed_from = now + min(self.patience, gap)
+        if self._suspected == self.youngest:
+            return False
+        self._suspected = self.youngest
+        self._believed_from = now + min(self.patience, gap)
+        return True
+
+    def is_believed(self, now: float) -> bool:
+        """Say whether silence that was noted can be held against the dependency now."""
         return now >= self._believed_from
 
     def learn(self, lag: float, now: float) -> None:
