@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from seawall.core.call import judge
-from seawall.core.clock import call_on
+from seawall.core.clock import RESOLUTION, call_on
 from seawall.core.errors import CallTimeoutError
 from seawall.core.item_reader import ItemReader
 from seawall.core.open_attempt import OpenAttempt
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from seawall.core.call import Call
     from seawall.core.verdict import Verdict
 
-_RESOLUTION: Final = 0.001
 _closing: Final[set[Task[None]]] = set()
 
 
@@ -256,7 +255,7 @@ class OpenStream(OpenAttempt):
             self._expire()
         else:
             # Not within a millisecond, which is as fine as uvloop's clock is.
-            self._set_alarm(max(min(due, self._deadline), now + _RESOLUTION))
+            self._set_alarm(max(min(due, self._deadline), now + RESOLUTION))
 
     def _expire(self) -> None:
         """End a stream that nobody reads."""

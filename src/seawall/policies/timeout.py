@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from seawall.core.checks import check_name, check_number
-from seawall.core.clock import check_move
+from seawall.core.clock import RESOLUTION, check_move
 from seawall.core.deadline import Scope, current_scope, leave
 from seawall.core.errors import CallTimeoutError
 from seawall.core.events import TimedOut
@@ -56,9 +56,6 @@ class TimeoutSnapshot(Snapshot):
     seconds: float
     in_flight: int
     timed_out: int
-
-
-_RESOLUTION = 0.001
 
 
 class Timeout(Policy):
@@ -321,7 +318,7 @@ class _Lane:
         due: list[_Running] = []
         for running in self.entries:
             if running.when > now:
-                self.arm(max(running.when, now + _RESOLUTION))
+                self.arm(max(running.when, now + RESOLUTION))
                 break
             due.append(running)
         for running in due:

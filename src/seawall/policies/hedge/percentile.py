@@ -20,9 +20,9 @@ from math import ceil, exp, inf, log
 from typing import Final
 
 from seawall.core.checks import check_count, check_number
+from seawall.core.clock import RESOLUTION
 
 _SHORTEST: Final = 0.0001
-_RESOLUTION: Final = 0.001
 _GROWTH: Final = log(1.05)
 _BUCKETS: Final = ceil(log(1000.0 / _SHORTEST) / _GROWTH) + 2
 # The last bucket is for whatever is longer than that.
@@ -119,7 +119,7 @@ class LearnedDelay:
         self.known += 1
         if self.known >= self._minimum_calls:
             at_least, at_most = self._percentile.at_least, self._percentile.at_most
-            self.delay = min(max(_EDGES[self._position] + _RESOLUTION, at_least), at_most)
+            self.delay = min(max(_EDGES[self._position] + RESOLUTION, at_least), at_most)
         if weight > _HEAVIEST:
             self._lighten()
 

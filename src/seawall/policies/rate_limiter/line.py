@@ -7,6 +7,7 @@ from contextvars import Context
 from math import inf, ulp
 from typing import TYPE_CHECKING, Any, Final
 
+from seawall.core.clock import RESOLUTION
 from seawall.policies.rate_limiter.turn import Turn
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 # 0.1 * 50 is a little more than 5 in binary fractions; and at the deadline itself it is too late.
 _ABOUT: Final = 1e-9
-_RESOLUTION: Final = 0.001
 
 
 class Line:
@@ -175,7 +175,7 @@ class Line:
         if now < self._alarm - _ABOUT:
             # Too early, as on uvloop, whose timers and clock know whole milliseconds only: until
             # the next one has begun there is nothing to see.
-            self._arm(max(self._alarm, now + _RESOLUTION))
+            self._arm(max(self._alarm, now + RESOLUTION))
         else:
             self.serve()
 
