@@ -36,10 +36,17 @@ def test_calls_that_are_all_sent_in_one_turn_are_answered(make):
 
     async def main():
         policy = make()
+        loop = asyncio.get_running_loop()
+
+        async def send():
+            # Before the policies: a call that will wait for a slot takes its time as well.
+            loop.now += SENDING
+            await policy.execute(asyncio.sleep, LATENCY)
+
         for _ in range(10):
-            await policy.execute(call)
-        await asyncio.gather(*[policy.execute(call) for _ in range(CALLS)])
-        await asyncio.gather(*[policy.execute(call) for _ in range(CALLS)])
+            await send()
+        for _ in range(2):
+            await asyncio.gather(*[send() for _ in range(CALLS)])
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(main())
