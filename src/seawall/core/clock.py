@@ -9,16 +9,12 @@ from __future__ import annotations
 import sys
 from asyncio import get_running_loop
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from seawall.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-RESOLUTION: Final = 0.001
-"""Seconds by which a loop's clock and timers may be off: uvloop's know whole milliseconds only."""
 
 
 class Loop(Protocol):

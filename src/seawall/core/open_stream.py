@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 from seawall.core.call import judge
-from seawall.core.clock import RESOLUTION, call_on
+from seawall.core.clock import call_on
 from seawall.core.errors import CallTimeoutError
 from seawall.core.item_reader import ItemReader
 from seawall.core.open_attempt import OpenAttempt
+from seawall.core.resolution import RESOLUTION
 from seawall.core.verdict import NEUTRAL, SUCCESS
 
 if TYPE_CHECKING:

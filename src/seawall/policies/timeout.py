@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from seawall.core.checks import check_name, check_number
-from seawall.core.clock import RESOLUTION, check_move
+from seawall.core.clock import check_move
 from seawall.core.deadline import Scope, current_scope, leave
 from seawall.core.errors import CallTimeoutError
 from seawall.core.events import TimedOut
 from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
+from seawall.core.resolution import RESOLUTION
 from seawall.core.snapshot import Snapshot
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from math import ceil, exp, inf, log
 from typing import Final
 
 from seawall.core.checks import check_count, check_number
-from seawall.core.clock import RESOLUTION
+from seawall.core.resolution import RESOLUTION
 
 _SHORTEST: Final = 0.0001
 _GROWTH: Final = log(1.05)

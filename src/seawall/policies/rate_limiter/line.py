@@ -7,7 +7,7 @@ from contextvars import Context
 from math import inf, ulp
 from typing import TYPE_CHECKING, Any, Final
 
-from seawall.core.clock import RESOLUTION
+from seawall.core.resolution import RESOLUTION
 from seawall.policies.rate_limiter.turn import Turn
 
 if TYPE_CHECKING:
