@@ -11,7 +11,7 @@ import anyio
 import trio.testing
 from anyio.lowlevel import checkpoint
 
-from seawall import Call, Policy, Proceed, Verdict
+from seawall import Call, Circuit, Policy, Proceed, Verdict
 from tests.virtual_time import VirtualLoop
 
 
@@ -39,6 +39,10 @@ async def company() -> AsyncIterator[anyio.abc.TaskGroup]:
         yield group
         ended = True
     assert ended, "a task was cancelled, and its group with it"
+
+
+class HeardCircuit(Circuit):
+    """A circuit whose ``on_change`` and the like may be set, one by one."""
 
 
 class Script:

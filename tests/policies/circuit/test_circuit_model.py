@@ -18,9 +18,10 @@ from hypothesis.stateful import (
 
 from seawall.core.errors import CircuitOpenError
 from seawall.core.verdict import Kind
-from seawall.policies.circuit.core import Circuit, Ticket
+from seawall.policies.circuit.core import Ticket
 from seawall.policies.circuit.rules import ConsecutiveFailures, FailureCount, FailureRate, TripRule
 from seawall.policies.circuit.windows import Calls
+from tests.doubles import HeardCircuit
 
 # Times are multiples of 0.5 s and this window is none: no call is of an age between 7.75 s and
 # 33/32 of it, where a window of buckets may still count it or not.
@@ -250,7 +251,7 @@ class Comparison(RuleBasedStateMachine):
         self.model = Model(setting)
         self.model.shadow = shadow
         self.changes = 0
-        self.circuit = Circuit(
+        self.circuit = HeardCircuit(
             setting.trip,
             open_for=setting.open_for,
             probes=setting.probes,

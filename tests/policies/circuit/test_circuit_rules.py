@@ -16,6 +16,7 @@ from seawall.policies.circuit import core
 from seawall.policies.circuit.core import TRANSITIONS, Circuit, State, Ticket, Trigger
 from seawall.policies.circuit.rules import ConsecutiveFailures, FailureRate, TripRule
 from seawall.policies.circuit.tallies import Tally
+from tests.doubles import HeardCircuit
 
 SUCCESS, FAILURE, NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
 
@@ -117,7 +118,7 @@ def test_rule_2_the_probe_of_an_earlier_half_open_period_changes_nothing():
 
 def test_rule_2_every_transition_begins_a_new_generation():
     """Each move raises the generation and is told, one that is not in the table is neither."""
-    circuit = Circuit(1, open_for=5.0)
+    circuit = HeardCircuit(1, open_for=5.0)
     seen = []
     circuit.on_change = lambda told: seen.append((told.before.value, told.after.value))
     call(circuit, FAILURE, 0.0)

@@ -144,4 +144,4 @@ def test_ending_what_is_stalled_needs_stalls():
 def test_a_new_circuit_has_nobody_to_name():
     """Alone, a circuit has no owner, no name, and a refusal says so."""
     circuit = Circuit()
-    assert (circuit.owner, circuit.name, circuit.on_stalled) == (None, None, None)
+    assert (circuit.owner, circuit.name) == (None, None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from math import nan
 
 import anyio
@@ -24,7 +26,7 @@ from seawall.core.verdict import Kind
 from seawall.policies.circuit.core import Circuit
 from seawall.policies.circuit.rules import TripRule
 from seawall.policies.circuit.tallies import Tally
-from tests.doubles import Held, Script, believe, company, turns, virtual
+from tests.doubles import HeardCircuit, Held, Script, believe, company, turns, virtual
 from tests.virtual_time import VirtualLoop, run
 
 SUCCESS, FAILURE = Kind.SUCCESS, Kind.FAILURE
@@ -243,7 +245,6 @@ def settings_of(breaker):
         "evidence": circuit.evidence(0.0),
         "patience": circuit.patience,
         "extras": breaker._has_extras,
-        "narrows": breaker._narrows,
     }
 
 
@@ -466,7 +467,7 @@ def test_silence_that_is_switched_off_learns_nothing_more():
 
 def test_a_listener_that_closes_what_half_opens_refuses_nobody():
     """A call that arrives in the moment of such a reset is admitted, as by a closed circuit."""
-    circuit = Circuit(1, open_for=5.0)
+    circuit = HeardCircuit(1, open_for=5.0)
     circuit.trip(0.0)
     circuit.on_change = lambda told: (
         circuit.reset(told.time) if told.after is State.HALF_OPEN else None
@@ -803,3 +804,12 @@ async def test_a_thousand_who_wait_for_a_probe_come_one_after_the_other():
         for _ in range(1000):
             group.start_soon(caller)
     assert answers == ["fine"] * 1000
+
+
+def test_a_copy_of_a_breaker_goes_its_own_way():
+    """Neither a deep copy nor a pickled one shares anything with the first that changes."""
+    breaker = CircuitBreaker(1, end_stalled=True, name="first")
+    for copied in (copy.deepcopy(breaker), pickle.loads(pickle.dumps(breaker))):
+        copied.trip()
+        assert (copied.state, breaker.state) == (State.OPEN, State.CLOSED)
+        assert copied._circuit.owner is copied

@@ -9,7 +9,7 @@ from seawall.core.verdict import Kind
 from seawall.policies.circuit.core import Circuit, State
 from seawall.policies.circuit.rules import ConsecutiveFailures, FailureRate
 from seawall.policies.circuit.slow_calls import SlowCallRate
-from tests.doubles import believe
+from tests.doubles import HeardCircuit, believe
 
 SUCCESS, FAILURE, NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
 
@@ -74,7 +74,7 @@ def test_a_sign_of_life_takes_the_place_of_the_oldest_probe():
 
 def test_a_transition_tells_all_of_it():
     """When, how long the state before lasted, with what evidence, and for how long it is open."""
-    circuit = Circuit(1, open_for=5.0)
+    circuit = HeardCircuit(1, open_for=5.0)
     transitions = told(circuit)
     circuit.reset(1.0)
     call(circuit, FAILURE, 4.0, cause="OSError")
@@ -243,7 +243,7 @@ def test_a_shorter_lease_ends_before_an_earlier_one():
 
 def test_a_call_that_a_listener_let_in_is_evidence():
     """Where a listener closes the circuit as the first probe comes, that is a call like others."""
-    circuit = Circuit(2, open_for=1.0)
+    circuit = HeardCircuit(2, open_for=1.0)
     circuit.on_change = lambda transition: (
         circuit.reset(transition.time) if transition.after is State.HALF_OPEN else None
     )

@@ -20,7 +20,7 @@ from seawall.core.open_attempt import OpenAttempt
 from seawall.core.verdict import Kind, Verdict
 from seawall.events import CallRefused
 from seawall.policies.circuit.core import Circuit
-from tests.doubles import Held, Script, believe, company, turns, virtual
+from tests.doubles import HeardCircuit, Held, Script, believe, company, turns, virtual
 from tests.virtual_time import run
 
 SUCCESS, FAILURE, NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
@@ -53,7 +53,7 @@ async def refusal(policy):
 
 
 def circuits(**settings):
-    parent = Circuit(100, **{"open_for": 5.0, **settings})
+    parent = HeardCircuit(100, **{"open_for": 5.0, **settings})
     parent.owner = "parent"
     child = Circuit(100, open_for=1.0, parent=parent)
     child.owner = "child"

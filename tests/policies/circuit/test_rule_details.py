@@ -164,9 +164,9 @@ def test_good_calls_of_a_window_of_calls_may_be_added_together():
     assert (window.calls, window.bad) == (5, 2)
 
 
-@pytest.mark.parametrize("count", [2**31, 2**32 - 1, 2**32, 2**40])
+@pytest.mark.parametrize("count", [254, 255, 2**16 - 1, 2**16, 2**32 - 1, 2**32, 2**40])
 def test_a_bucket_holds_any_number_of_calls(count):
-    """More than four bytes can hold leave with their bucket like all others."""
+    """More than one byte can hold, or two, or four, leave with their bucket like all others."""
     window = TimeWindow(32.0)
     window.record(0.0, bad=True)
     window.add_good(count)

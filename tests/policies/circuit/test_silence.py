@@ -13,7 +13,7 @@ from seawall.core.verdict import Kind
 from seawall.policies.circuit.core import Circuit, State
 from seawall.policies.circuit.rules import ConsecutiveFailures, FailureRate, TripRule
 from seawall.policies.circuit.tallies import Tally
-from tests.doubles import believe
+from tests.doubles import HeardCircuit, believe
 
 SUCCESS, FAILURE, NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
 
@@ -32,7 +32,7 @@ def answer(circuit, start, end):
 
 def learned(trip=NEVER, *, lag=0.1, **options):
     """Return a circuit with two answers, the last to a call sent at 0.0: q is nine times a lag."""
-    circuit = Circuit(trip, **{"open_for": 5.0, **options})
+    circuit = HeardCircuit(trip, **{"open_for": 5.0, **options})
     answer(circuit, -lag / 2, 0.0)
     answer(circuit, 0.0, lag / 2)
     assert circuit.patience == pytest.approx(max(1.0, 9 * lag))
@@ -563,7 +563,7 @@ def test_a_client_that_was_blocked_remembers_nothing_for_long():
 
 def test_a_dependency_that_became_slow_trips_once():
     """After a shift from 20 ms to 5 s for good, q has learned: there is no second trip."""
-    circuit, trips = Circuit(open_for=5.0), []
+    circuit, trips = HeardCircuit(open_for=5.0), []
     circuit.on_change = lambda told: trips.append(told.time) if told.after is State.OPEN else None
     now, flying = 0.0, []
     for number in range(20_000):
@@ -924,7 +924,7 @@ def test_on_another_loop_silence_is_found_anew():
     circuit.admit(1.0)
     assert arrive(circuit, 2.5) == 0
     circuit.shift(0.0)
-    circuit.on_silence = None
+    del circuit.on_silence
     circuit.admit(3.0)
     arrive(circuit, 5.0)
     assert arrive(circuit, 6.5) == 1

@@ -10,7 +10,7 @@ from seawall.policies.circuit.core import Circuit, State
 from seawall.policies.circuit.rules import FailureRate
 from seawall.policies.circuit.tallies import Tally
 from seawall.policies.circuit.trip_rule import TripRule
-from tests.doubles import believe
+from tests.doubles import HeardCircuit, believe
 
 SUCCESS, FAILURE, NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
 
@@ -114,7 +114,7 @@ def test_of_two_calls_sent_at_one_moment_the_first_answer_teaches():
 
 def test_while_it_is_closed_none_is_ended():
     """However many stall, also of an earlier closed period, as long as the rule does not hold."""
-    circuit = Circuit(
+    circuit = HeardCircuit(
         FailureRate(1.0, window=1e6, minimum_calls=10**6), open_for=1.0, end_stalled=True
     )
     ended = []
@@ -136,7 +136,7 @@ def test_while_it_is_closed_none_is_ended():
 @pytest.mark.parametrize("before", ["a retry", "an earlier period"])
 def test_what_is_no_evidence_is_not_ended_while_it_is_closed(before):
     """Stalled retries, and stalled calls of an earlier closed period, are left alone as well."""
-    circuit = Circuit(2, open_for=1.0, end_stalled=True)
+    circuit = HeardCircuit(2, open_for=1.0, end_stalled=True)
     ended = []
     circuit.on_stalled = ended.append
     for now in (0.0, 0.1, 0.2):
@@ -189,7 +189,7 @@ def test_silence_tells_how_long_a_call_was_in_flight():
 
 def test_only_calls_from_before_the_trip_are_ended():
     """A probe that is as old as silence is not among them."""
-    circuit = Circuit(2, open_for=1.0, end_stalled=True, probes=5, probe_lease=60.0)
+    circuit = HeardCircuit(2, open_for=1.0, end_stalled=True, probes=5, probe_lease=60.0)
     ended = []
     circuit.on_stalled = ended.append
     for now in (0.0, 0.1, 0.2):

@@ -94,7 +94,7 @@ class CircuitBreaker(CircuitControls):
         check_name(name)
         check_narrowing(failures, ignore)
         check_type("parent", parent, CircuitBreaker, "a CircuitBreaker or None", optional=True)
-        circuit = Circuit(
+        circuit = BreakerCircuit(
             trip,
             open_for=open_for,
             max_open_for=max_open_for,
@@ -108,8 +108,6 @@ class CircuitBreaker(CircuitControls):
             shadow=shadow,
         )
         super().__init__(circuit, parent=parent, failures=failures, ignore=ignore, name=name)
-        circuit.on_change = self._changed
-        circuit.on_stalled = self._end
 
     def __repr__(self) -> str:
         name = "" if self.name is None else f", name={self.name!r}"
@@ -204,14 +202,16 @@ class CircuitBreaker(CircuitControls):
         self._circuit.settle(ticket, verdict.kind, loop.time())
 
     def _narrow(self, kind: Kind, error: BaseException) -> Kind:
-        if not self._narrows or kind is not _FAILURE or not isinstance(error, Exception):
+        failures, ignore = self.failures, self.ignore
+        if failures is None and ignore == ():
+            return kind
+        if kind is not _FAILURE or not isinstance(error, Exception):
             return kind
         if isinstance(error, CallTimeoutError) and error.phase == "stalled":
             # No answer is no answer, whatever the failures.
             return kind
         leaves = leaves_of(error)
-        failures = self.failures
-        if all(isinstance(leaf, self.ignore) for leaf in leaves):
+        if all(isinstance(leaf, ignore) for leaf in leaves):
             return Kind.NEUTRAL
         if failures is not None and not any(isinstance(leaf, failures) for leaf in leaves):
             return _SUCCESS
@@ -245,17 +245,12 @@ class CircuitBreaker(CircuitControls):
 
         return endable
 
-    def _end(self, ticket: Ticket) -> None:
-        ending = self._endings.get(ticket)
-        if ending is not None:
-            ending.end()
-
     def _tell_refusal(self, call: Call[Any], refusal: CircuitOpenError) -> CircuitOpenError:
         if is_heard(self):
             tell(self, call, CallRefused, error="CircuitOpenError", retry_after=refusal.retry_after)
         return refusal
 
-    def _changed(self, transition: Transition) -> None:
+    def _hear(self, transition: Transition) -> None:
         self._gate = None if transition.after is _CLOSED else self._refuse
         self._wake()
         announce(self, transition)
@@ -267,3 +262,28 @@ class CircuitBreaker(CircuitControls):
             self._seen = now = loop.time()
             if self._circuit.refuses(now):
                 raise self._circuit.refusal(now)
+
+
+class BreakerCircuit(Circuit):
+    """The circuit of a breaker, which hears what happens to it."""
+
+    # Methods, because four functions to call would take 256 bytes of each circuit.
+    __slots__ = ()
+
+    def on_change(self, transition: Transition) -> None:
+        """Let the breaker hear of a transition."""
+        self.owner._hear(transition)
+
+    def on_room(self) -> None:
+        """Wake those that wait until calls are admitted."""
+        self.owner._wake()
+
+    def on_silence(self) -> None:
+        """Let the loop turn before the silence is believed."""
+        self.owner._catch_up()
+
+    def on_stalled(self, ticket: Ticket) -> None:
+        """End the call of this ticket, if it can be ended."""
+        ending = self.owner._endings.get(ticket)
+        if ending is not None:
+            ending.end()

@@ -12,6 +12,7 @@ from seawall.core.errors import DeadlineError, UsageError
 from seawall.core.policy import Policy
 from seawall.core.verdict import ExceptionTypes, check_exception_types
 from seawall.core.waiting import Waiter
+from seawall.policies.circuit.empty import EMPTY
 from seawall.policies.circuit.snapshot import CircuitSnapshot, snapshot_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ _TURNS: Final = 10
 class CircuitControls(Policy):
     """A circuit and its parents, with the clock that they share, and those who wait for them."""
 
+    # How often silence was found.
+    _silences = 0
+    # Those that wait until calls are admitted.
+    _awaiting: dict[Waiter, None] = EMPTY
+    # The calls that may have to be ended.
+    _endings: dict[Ticket, Ending] = EMPTY
+
     def __init__(
         self,
         circuit: Circuit,
@@ -41,20 +49,11 @@ class CircuitControls(Policy):
         self.parent = parent
         self.failures: ExceptionTypes | None = failures
         self.ignore: ExceptionTypes = ignore
-        self._narrows = failures is not None or ignore != ()
         self._circuit = circuit
         circuit.owner = self
         circuit.name = name
-        circuit.on_room = self._wake
-        circuit.on_silence = self._catch_up
-        # How often silence was found.
-        self._silences = 0
         self._loop: Loop | None = None
         self._seen = 0.0
-        # Those that wait until calls are admitted.
-        self._awaiting: dict[Waiter, None] = {}
-        # The calls that may have to be ended.
-        self._endings: dict[Ticket, Ending] = {}
         self._note_extras()
 
     @property
@@ -122,7 +121,6 @@ class CircuitControls(Policy):
         given = {name: value for name, value in changes.items() if value is not _KEEP}
         self._circuit.reconfigure(**given)
         self.failures, self.ignore = failures, ignore
-        self._narrows = failures is not None or ignore != ()
         self._note_extras()
         self._wake()
 
@@ -164,6 +162,8 @@ class CircuitControls(Policy):
         # Whether an admitted call may be one let pass in shadow, or one to be ended.
         circuit = self._circuit
         self._has_extras = circuit.shadow or circuit.end_stalled or circuit.parent is not None
+        if circuit.end_stalled and self._endings is EMPTY:
+            self._endings = {}
 
     def _wake(self) -> None:
         for waiter in self._awaiting:
@@ -187,6 +187,8 @@ class CircuitControls(Policy):
         family: list[CircuitControls] = []
         breaker: CircuitControls | None = self
         while breaker is not None:
+            if not breaker._awaiting:
+                breaker._awaiting = {}
             breaker._awaiting[waiter] = None
             family.append(breaker)
             breaker = breaker.parent

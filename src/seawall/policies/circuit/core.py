@@ -38,14 +38,16 @@ from typing import TYPE_CHECKING, Any, Final
 from seawall.core.checks import check_count, check_number, check_type
 from seawall.core.errors import NO_EVIDENCE, CircuitOpenError, Opening
 from seawall.core.verdict import Kind
+from seawall.policies.circuit.empty import EMPTY
 from seawall.policies.circuit.evidence import Evidence
 from seawall.policies.circuit.flight import Flight
 from seawall.policies.circuit.open_time import OpenTime
-from seawall.policies.circuit.places import Places
+from seawall.policies.circuit.places import NO_PLACES, Places
 from seawall.policies.circuit.rules import as_rule
 from seawall.policies.circuit.silence import Silence
 from seawall.policies.circuit.state import TRANSITIONS, State, Transition, Trigger
 from seawall.policies.circuit.ticket import Ticket
+from seawall.policies.circuit.times import NEVER, moved
 from seawall.policies.circuit.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -116,13 +118,9 @@ class Circuit:
         would_refuse: calls that the shadow mode let pass and that would have been refused.
         would_refuse_succeeded: how many of those succeeded.
         waiting: what admitted calls wait with, each with the ticket of its call.
-        on_change: if set, it is called with a :class:`Transition` at the end of each transition. It
-            must not raise.
-        on_room: if set, it is called where a call may be admitted now without a transition. It must
-            not raise.
-        on_silence: if set, it is called where silence is found. It is believed only when, by
-            :meth:`caught_up`, all answers that were there have been read.
-        on_stalled: if set, it is called with each ticket whose call is to be ended.
+
+    Whoever wants to hear what it does overrides :meth:`on_change`, :meth:`on_room`,
+    :meth:`on_silence` and :meth:`on_stalled`.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -152,10 +150,6 @@ class Circuit:
         "generation",
         "name",
         "neutral",
-        "on_change",
-        "on_room",
-        "on_silence",
-        "on_stalled",
         "opened",
         "opening",
         "owner",
@@ -208,18 +202,14 @@ class Circuit:
         self.parent = parent
         self.shadow = shadow
 
-        self.owner: object = None
+        self.owner: Any = None
         self.name: str | None = None
         self.generation = 0
-        self.since = -inf
+        self.since = NEVER
         self.opening: Opening | None = None
         self.failures = self.neutral = self.rejected = self.opened = 0
         self.would_refuse = self.would_refuse_succeeded = 0
-        self.waiting: dict[Waiter, Ticket] = {}
-        self.on_change: Callable[[Transition], object] | None = None
-        self.on_room: Callable[[], object] | None = None
-        self.on_silence: Callable[[], object] | None = None
-        self.on_stalled: Callable[[Ticket], object] | None = None
+        self.waiting: dict[Waiter, Ticket] = EMPTY
         self._state = _CLOSED
         # The generation whose successes need only be counted; no generation unless CLOSED.
         self._closed_generation = 0
@@ -227,7 +217,7 @@ class Circuit:
         self._row = 0
         # Successes that did not come by way of the quiet ones.
         self._heard = 0
-        self._open_until: float = -inf
+        self._open_until = NEVER
         self._flight = Flight()
         self._sent = self._flight.sent
         self._silence = Silence(enabled=stalls)
@@ -235,7 +225,7 @@ class Circuit:
         self._unread = False
         # The generation that began when silence tripped the circuit, until it closes.
         self._silenced = _NONE
-        self._places = Places()
+        self._places = NO_PLACES
         self._traffic: Traffic | None = None if open_for is not None else Traffic()
         # When a call was last admitted. NaN before the first, also of a closed period: the gap
         # across an outage says nothing about the traffic.
@@ -276,6 +266,23 @@ class Circuit:
         """Seconds in flight from which on a call is stalled in silence; ``None`` if unknown."""
         patience = self._silence.patience
         return None if patience == inf else patience
+
+    def on_change(self, transition: Transition) -> None:
+        """Hear of a transition, at its end. It must not raise."""
+
+    def on_room(self) -> None:
+        """Hear that a call may be admitted now, without a transition. It must not raise."""
+
+    def on_silence(self) -> None:
+        """Hear that silence was found.
+
+        It is believed only when, by :meth:`caught_up`, all answers have been read that were there:
+        without a loop they have.
+        """
+        self.caught_up()
+
+    def on_stalled(self, ticket: Ticket) -> None:
+        """Hear that the call of this ticket is to be ended."""
 
     def admit(self, now: float, first: bool = True) -> Ticket:  # noqa: FBT001, FBT002 - hot path
         """Admit a call and return its ticket, which must be settled whatever happens.
@@ -365,6 +372,8 @@ class Circuit:
 
     def pause(self, ticket: Ticket, waiter: Waiter) -> None:
         """Hear that a call waits for its turn: it is not in flight, and a trip refuses it."""
+        if not self.waiting:
+            self.waiting = {}
         self.waiting[waiter] = ticket
         if self._flight.pause(ticket) and not ticket.probe:
             # It has been a failure already, and whatever comes of it now is no further evidence.
@@ -394,7 +403,7 @@ class Circuit:
                 self._answer_late(ticket, now, found=True)
         else:
             return
-        flight.apart[ticket] = now - ticket.start
+        flight.set_apart(ticket, now - ticket.start)
         if ticket.above is not None:
             ticket.above.circuit.begin(ticket.above, now, answered=answered)
 
@@ -522,9 +531,9 @@ class Circuit:
         self._places.clear()
         self._silence.shift(delta)
         self._unread = False
-        self._open_until += delta
-        self.since += delta
-        self._latest += delta
+        self._open_until = moved(self._open_until, delta)
+        self.since = moved(self.since, delta)
+        self._latest = moved(self._latest, delta)
         self._evidence.shift(delta)
 
     def _admit_above(self, parent: Circuit, now: float, first: bool) -> Ticket:  # noqa: FBT001
@@ -608,8 +617,7 @@ class Circuit:
                 self._move(Trigger.RECOVERED, now)
         elif kind is _FAILURE:
             self._move(Trigger.RELAPSED, now, Opening(1, self._row + 1, cause))
-        if self.on_room is not None:
-            self.on_room()
+        self.on_room()
 
     def _record(self, kind: Kind, duration: float, now: float, cause: str | None) -> None:
         if self._evidence.record(kind, duration, now):
@@ -642,13 +650,12 @@ class Circuit:
             self._open_until = min(self._open_until, now)
         else:
             self._places.free_one(self.probes, ticket, now)
-        if self.on_room is not None:
-            self.on_room()
+        self.on_room()
 
     def _find_stalled(self, now: float) -> None:
         """In silence, count what has been in flight for too long; end it, where that is asked."""
         flight = self._flight
-        if self._silence.suspect(now - self._latest, now) and self.on_silence is not None:
+        if self._silence.suspect(now - self._latest, now):
             self._unread = True
             self.on_silence()
         if self._unread or not self._silence.is_believed(now):
@@ -660,7 +667,7 @@ class Circuit:
             if self._state is _CLOSED and ticket.generation == self.generation and is_evidence:
                 self._record(_FAILURE, now - ticket.start, now, "stalled")
                 self._silenced = _NONE if self._state is _CLOSED else self.generation
-        if self.end_stalled and self.on_stalled is not None and self._silenced != _NONE:
+        if self.end_stalled and self._silenced != _NONE:
             # Those that were found before the trip too, if it was now. The oldest is left alone:
             # its answer would be the first sign of life.
             tripped = self.generation != before
@@ -679,7 +686,7 @@ class Circuit:
         self.generation += 1
         self._closed_generation = self.generation if after is _CLOSED else _NONE
         self._row = 0
-        self._places.clear()
+        self._places = Places() if after is _HALF_OPEN else NO_PLACES
         open_for: float | None = None
         if after is _CLOSED:
             self._evidence.forget()
@@ -694,14 +701,10 @@ class Circuit:
         if opening is not None:
             self.opening = opening
             self._refuse_waiting(now)
-        if self.on_change is not None:
-            self.on_change(Transition(before, after, trigger, now, lasted, opening, open_for))
+        self.on_change(Transition(before, after, trigger, now, lasted, opening, open_for))
 
     def _refuse_waiting(self, now: float) -> None:
-        if not self.waiting:
-            return
-        waiting = dict(self.waiting)
-        self.waiting.clear()
+        waiting, self.waiting = self.waiting, EMPTY
         for waiter, ticket in waiting.items():
             if self.shadow:
                 self.would_refuse += ticket.generation != _SHADOWED

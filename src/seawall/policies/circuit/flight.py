@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from seawall.policies.circuit.empty import EMPTY
+
 if TYPE_CHECKING:
     from seawall.policies.circuit.ticket import Ticket
 
@@ -22,8 +24,8 @@ class Flight:
 
     def __init__(self) -> None:
         self.sent: dict[Ticket, None] = {}
-        self.stalled: dict[Ticket, None] = {}
-        self.apart: dict[Ticket, float | None] = {}
+        self.stalled: dict[Ticket, None] = EMPTY
+        self.apart: dict[Ticket, float | None] = EMPTY
 
     def __len__(self) -> int:
         return len(self.sent) + len(self.stalled) + len(self.apart)
@@ -36,7 +38,7 @@ class Flight:
         stalled = ticket in self.stalled
         if stalled or ticket in self.sent:
             del (self.stalled if stalled else self.sent)[ticket]
-            self.apart[ticket] = None
+            self.set_apart(ticket, None)
             ticket.waiters = 1
         elif ticket in self.apart and self.apart[ticket] is None:
             ticket.waiters += 1
@@ -51,6 +53,12 @@ class Flight:
                 ticket.start = now
                 self.sent[ticket] = None
 
+    def set_apart(self, ticket: Ticket, took: float | None) -> None:
+        """Keep the ticket of a call that waits, or whose response has begun."""
+        if not self.apart:
+            self.apart = {}
+        self.apart[ticket] = took
+
     def find_stalled(self, sent_before: float) -> list[Ticket]:
         """Move to ``stalled`` what was sent before a time; return what was moved."""
         found: list[Ticket] = []
@@ -58,6 +66,8 @@ class Flight:
             if ticket.start >= sent_before:
                 break
             found.append(ticket)
+        if found and not self.stalled:
+            self.stalled = {}
         for ticket in found:
             del self.sent[ticket]
             self.stalled[ticket] = None

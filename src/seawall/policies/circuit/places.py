@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from math import inf
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from seawall.policies.circuit.ticket import Ticket
@@ -26,7 +26,7 @@ class Places(dict["Ticket", float]):
         self.lost = 0
 
     def clear(self) -> None:
-        """Begin a new period."""
+        """Forget all probes."""
         super().clear()
         self.lost = 0
 
@@ -65,3 +65,7 @@ class Places(dict["Ticket", float]):
         if excess < 0:
             return 0.0
         return max(0.0, next(islice(self.values(), excess, None)) - now)
+
+
+# Of every circuit that is not half-open: no probe ever takes a place here.
+NO_PLACES: Final = Places()

@@ -20,6 +20,8 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
+from seawall.policies.circuit.times import NEVER, moved
+
 _FLOOR: Final = 1.0
 # While the patience is at its floor, samples up to here could not raise it: 3 * (s + 4 * s) <= 1.
 _USUAL_LAG: Final = _FLOOR / 15.0
@@ -61,9 +63,9 @@ class Silence:
     def enable(self, enabled: bool) -> None:  # noqa: FBT001 - a setter
         """Begin without any knowledge; with ``False``, learn nothing and find nothing."""
         # Later than everything: there is no younger call, and no lag.
-        self.youngest = -inf if enabled else inf
+        self.youngest = NEVER if enabled else inf
         self.patience = inf
-        self.usual_lag = -inf
+        self.usual_lag = NEVER
         self._mean = self._deviation = 0.0
         self._least = _FLOOR
         self._least_until = inf
@@ -110,8 +112,8 @@ class Silence:
 
     def shift(self, delta: float) -> None:
         """Move all times along by ``delta`` seconds."""
-        self.youngest += delta
-        self._least_until += delta
+        self.youngest = moved(self.youngest, delta)
+        self._least_until = moved(self._least_until, delta)
         self._suspected = inf
 
     def _sample(self, seconds: float, now: float) -> None:
@@ -125,4 +127,4 @@ class Silence:
             self._least = _FLOOR
             self._least_until = inf
         self.patience = max(self._least, 3.0 * (self._mean + 4.0 * self._deviation))
-        self.usual_lag = _USUAL_LAG if self.patience == _FLOOR else -inf
+        self.usual_lag = _USUAL_LAG if self.patience == _FLOOR else NEVER

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from math import inf, isnan
+from math import isnan
+
+from seawall.policies.circuit.times import NEVER
 
 # Seconds; a longer gap is counted as this one, so that a pause does not hide the rate for long.
 _LONGEST_GAP = 10.0
@@ -24,7 +26,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self.mean_gap = 0.0
-        self.usual = -inf
+        self.usual = NEVER
         self._count = 0
 
     def learn(self, gap: float) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from math import inf
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from seawall.core.checks import check_count, check_number
+from seawall.policies.circuit.times import NEVER, moved
 
 # A power of two: the width of a bucket is then exact, and so is the edge of most windows.
 BUCKETS = 32
-# What a place of four bytes holds. Only a bucket of months needs more.
-_NARROW = 2**32 - 1
+# What a place holds at most, by its type: most buckets hold few calls, and begin with one byte.
+_LARGEST: Final = {"B": 2**8 - 1, "H": 2**16 - 1, "I": 2**32 - 1, "Q": 2**64 - 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,6 @@ class TimeWindow:
         "_length",
         "_position",
         "_ring",
-        "_width",
         "bad",
         "calls",
         "quiet_until",
@@ -64,9 +64,8 @@ class TimeWindow:
 
     def __init__(self, length: float) -> None:
         self._length = length
-        self._width = length / BUCKETS
         # The calls of a bucket, and then the bad ones, in one array, which is smaller than two.
-        self._ring = array("I", bytes(2 * 4 * BUCKETS))
+        self._ring: array[int] = array("B", [0]) * (2 * BUCKETS)
         self.reset()
 
     def reset(self) -> None:
@@ -78,11 +77,11 @@ class TimeWindow:
         self._calls_before = self._bad_before = 0
         self.calls = self.bad = 0
         self._position = 0
-        self.quiet_until = -inf
+        self.quiet_until = NEVER
 
     def shift(self, delta: float) -> None:
         """Move all times along by ``delta`` seconds."""
-        self.quiet_until += delta
+        self.quiet_until = moved(self.quiet_until, delta)
 
     def record(self, now: float, *, bad: bool) -> None:
         """Count one call."""
@@ -100,15 +99,15 @@ class TimeWindow:
         late = now - self.quiet_until
         if late < 0.0:
             return
+        width = self._length / BUCKETS
         if late >= self._length:
             self.reset()
-            self.quiet_until = now + self._width
+            self.quiet_until = now + width
             return
-        steps = int(late / self._width) + 1
-        self.quiet_until += steps * self._width
+        steps = int(late / width) + 1
+        self.quiet_until += steps * width
         calls, bad = self.calls - self._calls_before, self.bad - self._bad_before
-        if calls > _NARROW and self._ring.typecode == "I":
-            self._ring = array("Q", self._ring)
+        self._make_fit(calls)
         ring, position = self._ring, self._position
         for _ in range(steps):
             self.calls -= ring[position]
@@ -118,6 +117,12 @@ class TimeWindow:
             calls = bad = 0
         self._position = position
         self._calls_before, self._bad_before = self.calls, self.bad
+
+    def _make_fit(self, calls: int) -> None:
+        """Make all places large enough for this number."""
+        if calls > _LARGEST[self._ring.typecode]:
+            wider = next(code for code, largest in _LARGEST.items() if calls <= largest)
+            self._ring = array(wider, self._ring)
 
     def take_over(self, previous: Window) -> bool:
         """Count, while this window is empty, the calls of another one, and say whether it can.
@@ -137,11 +142,12 @@ class TimeWindow:
         buckets = [*ring[oldest:], *ring[:oldest]]
         buckets.append(previous.calls - previous._calls_before)
         buckets.append(previous.bad - previous._bad_before)
-        begin = previous.quiet_until - (BUCKETS + 1) * previous._width
+        width = previous._length / BUCKETS
+        begin = previous.quiet_until - (BUCKETS + 1) * width
         for number in range(BUCKETS + 1):
             calls = buckets[2 * number]
             if calls:
-                self.advance(begin + number * previous._width)
+                self.advance(begin + number * width)
                 self.calls += calls
                 self.bad += buckets[2 * number + 1]
         return True

@@ -15,7 +15,7 @@ from operator import ge
 from typing import Any, NamedTuple
 
 from seawall.core.verdict import Kind
-from seawall.policies.circuit.core import Circuit
+from tests.doubles import HeardCircuit
 from tests.policies.circuit.exhaustive.evidence import UnsureError
 from tests.policies.circuit.exhaustive.ideal import Ideal, Seen
 from tests.policies.circuit.exhaustive.memento import Memento
@@ -133,7 +133,7 @@ class _Expanded:
 
 
 def enumerate_world(
-    world: World, bounds: Bounds, make: MakeCircuit = Circuit, *, at_most: int = 1
+    world: World, bounds: Bounds, make: MakeCircuit = HeardCircuit, *, at_most: int = 1
 ) -> Result:
     """Enumerate a world, until so many mismatches were found."""
     result = Result(world)
@@ -299,7 +299,7 @@ def _same(expected: Any, seen: Any) -> bool:
 # ---------------------------------------------------------------------- making a mismatch readable
 
 
-def shorten(mismatch: Mismatch, make: MakeCircuit = Circuit) -> Mismatch:
+def shorten(mismatch: Mismatch, make: MakeCircuit = HeardCircuit) -> Mismatch:
     """Leave out steps as long as there still is a mismatch, of whatever kind, at the end."""
     steps = mismatch.steps
     position = len(steps) - 1

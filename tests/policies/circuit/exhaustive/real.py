@@ -9,6 +9,7 @@ from seawall import CircuitOpenError
 from seawall.core.verdict import Kind
 from seawall.policies.circuit.core import Circuit
 from seawall.policies.circuit.ticket import Ticket
+from tests.doubles import HeardCircuit
 from tests.policies.circuit.exhaustive.ideal import Seen, View
 from tests.policies.circuit.exhaustive.model import CLOSED, Opening, Refusal
 from tests.policies.circuit.exhaustive.setups import Step, World
@@ -31,7 +32,7 @@ class Waiter:
 class Real:
     """The circuits of a world, at a time; see :class:`Ideal`."""
 
-    def __init__(self, world: World, make: MakeCircuit = Circuit) -> None:
+    def __init__(self, world: World, make: MakeCircuit = HeardCircuit) -> None:
         self.world = world
         self.now = 0.0
         jitter = world.jitter

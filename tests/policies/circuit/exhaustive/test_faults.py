@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seawall.policies.circuit.core import Circuit
+from tests.doubles import HeardCircuit
 from tests.policies.circuit.exhaustive.enumerate import Bounds, as_code, enumerate_world, shorten
 from tests.policies.circuit.exhaustive.faults import FAULTS
 from tests.policies.circuit.exhaustive.setups import WORLDS
@@ -19,7 +19,7 @@ def enumerated(fault, make):
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_fault_is_found(fault):
     """A circuit with the fault is reported, with steps that show it, and one without is not."""
-    assert not enumerated(fault, Circuit).mismatches
+    assert not enumerated(fault, HeardCircuit).mismatches
     [mismatch] = enumerated(fault, fault).mismatches
     short = shorten(mismatch, fault)
     assert len(short.steps) <= len(mismatch.steps)
