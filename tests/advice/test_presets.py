@@ -33,7 +33,7 @@ from seawall import (
     Timeout,
     presets,
 )
-from seawall.policies.circuit import SlowCallRate
+from seawall.policies.circuit.slow_calls import SlowCallRate
 from tests.doubles import Held, Script, turns, virtual
 
 pytestmark = pytest.mark.anyio

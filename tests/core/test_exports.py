@@ -53,8 +53,8 @@ def test_all_is_sorted_and_complete():
     """``__all__`` names each thing that the module offers once, and nothing else."""
     offered = {
         name
-        for name, value in vars(seawall).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+        for name in dir(seawall)
+        if not name.startswith("_") and not isinstance(getattr(seawall, name), ModuleType)
     }
     assert set(seawall.__all__) == offered
     assert len(seawall.__all__) == len(offered)
@@ -78,14 +78,60 @@ def test_every_public_name_is_documented(name):
         assert bare == []
 
 
+def in_a_new_interpreter(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
 def test_importing_it_imports_no_client_library():
     """``import seawall`` needs anyio alone: neither httpx nor trio comes with it."""
     code = (
         "import sys, seawall; "
         "print(sorted({'httpx', 'httpx2', 'httpcore', 'trio', 'rich'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert in_a_new_interpreter(code) == ["[]"]
+
+
+LATE = {
+    "AdaptiveFailureCount",
+    "AdaptiveLimit",
+    "Cusum",
+    "Fallback",
+    "Hedge",
+    "Keyed",
+    "LastGood",
+    "LoadShedder",
+    "Percentile",
+    "RateLimiter",
+    "SlowCallRate",
+}
+
+
+def test_what_most_programs_do_not_need_is_imported_when_it_is_asked_for():
+    """The rarer policies and rules come late, and then stay; ``dir`` shows them from the start."""
+    code = (
+        "import seawall; "
+        "print(*sorted({*seawall.__all__} - {*vars(seawall)})); "
+        "assert {*seawall.__all__} <= {*dir(seawall)}; "
+        "assert seawall.Hedge is seawall.Hedge is vars(seawall)['Hedge']"
+    )
+    assert in_a_new_interpreter(code) == sorted(LATE)
+
+
+@pytest.mark.parametrize("name", sorted(LATE))
+def test_each_of_those_can_be_imported_as_all_others(name):
+    """``from seawall import`` it, as the first import of a program."""
+    code = f"from seawall import {name}; print({name}.__name__)"
+    assert in_a_new_interpreter(code) == [name]
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    """As of each module, so that ``hasattr`` and ``from seawall import`` say it."""
+    assert not hasattr(seawall, "Hedges")
+    with pytest.raises(AttributeError, match="module 'seawall' has no attribute 'Hedges'"):
+        _ = seawall.Hedges
+    with pytest.raises(ImportError, match="cannot import name 'Hedges' from 'seawall'"):
+        exec("from seawall import Hedges", {})
 
 
 def test_every_policy_is_a_policy():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 
 import anyio
 import pytest
 
 import seawall
 from seawall import (
+    AdaptiveLimit,
     Bulkhead,
     BulkheadFullError,
     CallTimeoutError,
@@ -20,6 +22,8 @@ from seawall import (
     Fallback,
     Hedge,
     Keyed,
+    LastGood,
+    LoadShedder,
     Pipeline,
     RateLimitedError,
     RateLimiter,
@@ -27,6 +31,7 @@ from seawall import (
     RetryBudget,
     Timeout,
 )
+from seawall.core import lazy_events
 from seawall.core.open_attempt import OpenAttempt
 from seawall.events import (
     AttemptFailed,
@@ -865,3 +870,55 @@ async def test_a_policy_that_keys_share_is_heard_once():
         with pytest.raises(BulkheadFullError):
             await keyed.bind(key="a").execute(answers)
     assert heard.kinds == []
+
+
+async def test_where_nobody_listens_no_event_is_even_imported(monkeypatch):
+    """Whatever happens in the calls, none of them pays for making the classes of events."""
+    for name in seawall.events.__all__:
+        monkeypatch.delattr(lazy_events, name, raising=False)
+    broken = CircuitBreaker(1, open_for=5.0)
+    shadowed = CircuitBreaker(1, shadow=True)
+    shadowed.trip()
+    limiter = RateLimiter(1, max_wait=3)
+    bulkhead = Bulkhead(1, queue=1)
+    shedder = LoadShedder(k=1.0)
+    kept = LastGood(60.0, key=lambda: "any")
+    await kept.execute(answers)
+    policies = [
+        broken,
+        shadowed,
+        limiter,
+        bulkhead,
+        shedder,
+        kept,
+        Timeout(1.0),
+        Retry(2, backoff=0.1),
+        Retry(2, backoff=0.1, budget=RetryBudget(0.0, capacity=1)),
+        Fallback(value="instead"),
+        Hedge(0.1, budget=None),
+        Hedge(0.1, budget=RetryBudget(0.0, capacity=1)),
+        AdaptiveLimit(2),
+    ]
+
+    async def throttled():
+        raise Throttled(2)
+
+    for policy in policies:
+        pipeline = Pipeline(policy, name="p")
+        async with anyio.create_task_group() as group:
+            for function in (fails, throttled, hangs, answers) * 3:
+
+                async def call(function=function, pipeline=pipeline):
+                    with suppress(Exception):
+                        await pipeline.bind(timeout=2.0).execute(function)
+
+                group.start_soon(call)
+    broken.reset()
+    broken.isolate()
+    assert [policy.rejected > 0 for policy in (limiter, bulkhead, shedder)] == [True] * 3
+    assert broken.snapshot().rejected > 0
+    assert shadowed.snapshot().would_refuse > 0
+    assert kept.served > 0
+    assert not {*seawall.events.__all__} & {*vars(lazy_events)}
+    with seawall.subscribe(print):
+        assert {*seawall.events.__all__} <= {*vars(lazy_events)}

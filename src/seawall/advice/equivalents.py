@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from seawall.advice.presets import limits
 from seawall.core.checks import check_name, check_number
 from seawall.core.pipeline import Pipeline
-from seawall.policies.circuit import Calls, CircuitBreaker, FailureRate, SlowCallRate
+from seawall.policies.circuit import Calls, CircuitBreaker, FailureRate
+from seawall.policies.circuit.slow_calls import SlowCallRate
 from seawall.policies.timeout import Timeout
 
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import singledispatch
 
 from seawall.policies.circuit import (
-    AdaptiveFailureCount,
     Calls,
     ConsecutiveFailures,
-    Cusum,
     FailureCount,
     FailureRate,
-    SlowCallRate,
     TripRule,
 )
+from seawall.policies.circuit.adaptive import AdaptiveFailureCount
+from seawall.policies.circuit.cusum import Cusum
+from seawall.policies.circuit.slow_calls import SlowCallRate
 from seawall.policies.circuit.trip_rule import AllOf, AnyOf
 
 

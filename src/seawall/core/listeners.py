@@ -16,6 +16,7 @@ from collections import deque
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
+from seawall.core import lazy_events
 from seawall.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Subscription:
     __slots__ = ("_end", "_token", "listener")
 
     def __init__(self, listener: Listener, end: Callable[[Subscription], object]) -> None:
+        lazy_events.load()
         self.listener: Listener | None = listener
         self._end = end
         self._token = object()

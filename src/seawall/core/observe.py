@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from seawall.core import lazy_events as events
 from seawall.core.errors import RejectedError
-from seawall.core.events import CallFinished
 from seawall.core.listeners import EVERYWHERE, SUBSCRIPTIONS, deliver
 
 if TYPE_CHECKING:
@@ -88,4 +88,4 @@ def _finish(
     policy: Policy, call: Call[Any], outcome: _Outcome, error: str | None, began: float
 ) -> None:
     details = {"outcome": outcome, "error": error, "duration": call.now() - began}
-    tell(policy, call, CallFinished, **details, attempts=call.attempt)
+    tell(policy, call, events.CallFinished, **details, attempts=call.attempt)

@@ -6,10 +6,10 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from seawall.core import lazy_events as events
 from seawall.core.checks import check_number
 from seawall.core.clock import check_move
 from seawall.core.errors import BulkheadFullError
-from seawall.core.events import CallQueued, CallRefused
 from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
 from seawall.core.waiting import Slots
@@ -59,11 +59,12 @@ class SlotPolicy(Policy):
             if await slots.wait(call, until, on_queued):
                 return
         self.rejected += 1
-        tell(self, call, CallRefused, error="BulkheadFullError")
+        if is_heard(self):
+            tell(self, call, events.CallRefused, error="BulkheadFullError")
         raise BulkheadFullError(policy=self, name=self.name, key=call.key)
 
     def _tell_queued(self, call: Call[Any], slots: Slots) -> None:
-        tell(self, call, CallQueued, waiting=len(slots.queue))
+        tell(self, call, events.CallQueued, waiting=len(slots.queue))
 
     def _move(self, loop: Loop) -> None:
         check_move(self, self._loop, loop)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from seawall.core import lazy_events as events
 from seawall.core.errors import UsageError
-from seawall.core.events import FallbackUsed
 from seawall.core.item_reader import check_iterable
-from seawall.core.observe import tell
+from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
 from seawall.core.snapshot import Snapshot
 from seawall.core.stand_in import can_stand_in, take_over
@@ -117,7 +117,8 @@ class Fallback(Policy):
                 raise
             await take_over(call, error)
             self.used += 1
-            tell(self, call, FallbackUsed, error=type(error).__name__)
+            if is_heard(self):
+                tell(self, call, events.FallbackUsed, error=type(error).__name__)
             try:
                 answer = self._value
                 if self._function is not None:

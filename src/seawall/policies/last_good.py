@@ -8,11 +8,11 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from seawall.core import lazy_events as events
 from seawall.core.checks import check_count, check_number
 from seawall.core.clock import check_move
 from seawall.core.errors import UsageError
-from seawall.core.events import LastGoodServed
-from seawall.core.observe import tell
+from seawall.core.observe import is_heard, tell
 from seawall.core.policy import OnlyOnce, Policy
 from seawall.core.snapshot import Snapshot
 from seawall.core.stand_in import can_stand_in, take_over
@@ -199,7 +199,8 @@ class LastGood(Policy):
         value, since = kept
         age = now - since
         self.served += 1
-        tell(self, call, LastGoodServed, error=error, age=age)
+        if is_heard(self):
+            tell(self, call, events.LastGoodServed, error=error, age=age)
         return value if self._mark is None else self._mark(value, age)
 
     def _move(self, loop: Loop) -> None:

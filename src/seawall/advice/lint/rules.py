@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from seawall.advice.finding import Finding
 from seawall.advice.formulas import failure_threshold
 from seawall.policies.circuit import (
-    AdaptiveFailureCount,
     Calls,
     CircuitBreaker,
     FailureCount,
     FailureRate,
-    SlowCallRate,
     TripRule,
 )
+from seawall.policies.circuit.adaptive import AdaptiveFailureCount
+from seawall.policies.circuit.slow_calls import SlowCallRate
 from seawall.policies.circuit.trip_rule import AllOf, AnyOf
 from seawall.policies.timeout import Timeout
 

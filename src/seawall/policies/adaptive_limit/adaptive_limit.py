@@ -8,9 +8,9 @@ from http import HTTPStatus
 from math import inf, isnan
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from seawall.core import lazy_events as events
 from seawall.core.checks import check_count
-from seawall.core.events import LimitChanged
-from seawall.core.observe import tell_change
+from seawall.core.observe import is_heard, tell_change
 from seawall.core.slot_policy import SlotPolicy
 from seawall.core.snapshot import Snapshot
 from seawall.core.verdict import Kind, status_of
@@ -236,11 +236,13 @@ class AdaptiveLimit(SlotPolicy):
             slots.grant()
 
     def _tell_change(self, before: int, loop: Loop) -> None:
+        if not is_heard(self):
+            return
         estimate = self._estimate
         tell_change(
             self,
             loop.time(),
-            LimitChanged,
+            events.LimitChanged,
             before=before,
             after=estimate.limit,
             reason=estimate.reason,

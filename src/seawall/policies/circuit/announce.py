@@ -6,13 +6,7 @@ import logging
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from seawall.core.events import (
-    CircuitClosed,
-    CircuitEvent,
-    CircuitHalfOpened,
-    CircuitIsolated,
-    CircuitOpened,
-)
+from seawall.core import lazy_events as events
 from seawall.core.listeners import deliver, logger
 from seawall.core.observe import is_heard
 from seawall.policies.circuit.state import State, Trigger
@@ -26,11 +20,6 @@ _LEVELS = {
     State.ISOLATED: logging.WARNING,
     State.HALF_OPEN: logging.INFO,
     State.CLOSED: logging.INFO,
-}
-_EVENTS: dict[State, type[CircuitEvent]] = {
-    State.HALF_OPEN: CircuitHalfOpened,
-    State.CLOSED: CircuitClosed,
-    State.ISOLATED: CircuitIsolated,
 }
 
 
@@ -73,7 +62,7 @@ def _log(level: int, breaker: Policy, transition: Transition) -> None:
     logger.log(level, "%s is %s: %s", which, after.replace("_", "-"), why, extra=context)
 
 
-def _event(breaker: Policy, transition: Transition) -> CircuitEvent:
+def _event(breaker: Policy, transition: Transition) -> events.CircuitEvent:
     fields: dict[str, Any] = {
         "time": transition.time,
         "policy": type(breaker).__name__,
@@ -84,10 +73,14 @@ def _event(breaker: Policy, transition: Transition) -> CircuitEvent:
         "trigger": transition.trigger.value,
         "lasted": None if transition.lasted == inf else transition.lasted,
     }
-    if transition.after is not State.OPEN:
-        return _EVENTS[transition.after](**fields)
+    if transition.after is State.HALF_OPEN:
+        return events.CircuitHalfOpened(**fields)
+    if transition.after is State.CLOSED:
+        return events.CircuitClosed(**fields)
+    if transition.after is State.ISOLATED:
+        return events.CircuitIsolated(**fields)
     failures, calls, cause = transition.opening or (0, 0, None)
-    return CircuitOpened(
+    return events.CircuitOpened(
         **fields,
         failures=failures,
         calls=calls,

@@ -6,10 +6,10 @@ from asyncio import _get_running_loop as _running_loop
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from seawall.core import lazy_events as events
 from seawall.core.call import forget_wait, has_waited
 from seawall.core.checks import check_name, check_type
 from seawall.core.errors import CallTimeoutError, CircuitOpenError
-from seawall.core.events import CallRefused
 from seawall.core.observe import is_heard, tell
 from seawall.core.verdict import ExceptionTypes, Kind, leaves_of
 from seawall.policies.circuit.announce import announce
@@ -224,8 +224,8 @@ class CircuitBreaker(CircuitControls):
         breaker: CircuitControls | None = self
         held: Ticket | None = ticket
         while breaker is not None and held is not None:
-            if held.generation < 0:
-                tell(breaker, call, CallRefused, error="CircuitOpenError", shadow=True)
+            if held.generation < 0 and is_heard(breaker):
+                tell(breaker, call, events.CallRefused, error="CircuitOpenError", shadow=True)
             if breaker._circuit.end_stalled:
                 endings.append((breaker._endings, held))
             breaker, held = breaker.parent, held.above
@@ -247,7 +247,13 @@ class CircuitBreaker(CircuitControls):
 
     def _tell_refusal(self, call: Call[Any], refusal: CircuitOpenError) -> CircuitOpenError:
         if is_heard(self):
-            tell(self, call, CallRefused, error="CircuitOpenError", retry_after=refusal.retry_after)
+            tell(
+                self,
+                call,
+                events.CallRefused,
+                error="CircuitOpenError",
+                retry_after=refusal.retry_after,
+            )
         return refusal
 
     def _hear(self, transition: Transition) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from seawall.core import lazy_events as events
 from seawall.core.budget import RetryBudget
 from seawall.core.checks import check_count, check_number, check_type
 from seawall.core.clock import check_move
-from seawall.core.events import HedgeEnded, HedgeNotMade, HedgeStarted
 from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
 from seawall.core.snapshot import Snapshot
@@ -172,7 +172,7 @@ class Hedge(Policy):
     def _say_alone(self, call: Call[Any], reason: str) -> None:
         self.not_repeatable += 1
         if is_heard(self):
-            tell(self, call, HedgeNotMade, reason=reason)
+            tell(self, call, events.HedgeNotMade, reason=reason)
 
     def _move(self, loop: Loop) -> None:
         check_move(self, self._loop, loop)
@@ -193,7 +193,7 @@ class Hedge(Policy):
         if self.budget is not None and not self.budget.spend(call.now()):
             self.unpaid += 1
             if is_heard(self):
-                tell(self, call, HedgeNotMade, reason="the budget was empty")
+                tell(self, call, events.HedgeNotMade, reason="the budget was empty")
             return False
         self.hedges += 1
         return True
@@ -209,7 +209,7 @@ class Hedge(Policy):
     def tell_started(self, runner: Runner[Any]) -> None:
         """Tell that a hedge begins."""
         if is_heard(self):
-            tell(self, runner.call, HedgeStarted, delay=self.seconds)
+            tell(self, runner.call, events.HedgeStarted, delay=self.seconds)
 
     def end(self, runners: Iterable[Runner[Any]], winner: Runner[Any] | None) -> None:
         """Count what came of the hedges of a call, and tell it."""
@@ -222,4 +222,4 @@ class Hedge(Policy):
 
     def _tell_ended(self, runner: Runner[Any], outcome: str) -> None:
         name = None if runner.error is None else type(runner.error).__name__
-        tell(self, runner.call, HedgeEnded, outcome=outcome, error=name)
+        tell(self, runner.call, events.HedgeEnded, outcome=outcome, error=name)

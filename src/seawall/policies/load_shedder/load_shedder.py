@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from seawall.core import lazy_events as events
 from seawall.core.checks import check_number
 from seawall.core.clock import check_move
 from seawall.core.errors import LoadShedError
-from seawall.core.events import CallRefused
-from seawall.core.observe import tell
+from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
 from seawall.core.snapshot import Snapshot
 from seawall.core.verdict import Kind
@@ -121,7 +121,8 @@ class LoadShedder(Policy):
         acceptance = self._acceptance
         if acceptance.refuses(loop.time()):
             self.rejected += 1
-            tell(self, call, CallRefused, error="LoadShedError")
+            if is_heard(self):
+                tell(self, call, events.CallRefused, error="LoadShedError")
             raise LoadShedError(policy=self, name=self.name, key=call.key)
         try:
             result = await proceed(call)

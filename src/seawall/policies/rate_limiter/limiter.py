@@ -7,11 +7,11 @@ from math import inf
 from sys import float_info
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from seawall.core import lazy_events as events
 from seawall.core.call import has_waited
 from seawall.core.checks import check_number
 from seawall.core.clock import check_move
 from seawall.core.errors import RateLimitedError, RejectedError, UsageError
-from seawall.core.events import CallQueued, CallRefused, RateLimiterPaused
 from seawall.core.listeners import logger
 from seawall.core.observe import is_heard, tell, tell_change
 from seawall.core.policy import Policy
@@ -246,18 +246,21 @@ class RateLimiter(Policy):
         error = RateLimitedError(policy=self, name=self.name, key=call.key, retry_after=wait)
         if waiter is not None:
             waiter.refuse(error)
-        tell(self, call, CallRefused, error="RateLimitedError", retry_after=wait)
+        if is_heard(self):
+            tell(self, call, events.CallRefused, error="RateLimitedError", retry_after=wait)
         return error
 
     def _tell_queued(self, call: Call[Any], line: Line) -> None:
-        tell(self, call, CallQueued, waiting=len(line.queue))
+        tell(self, call, events.CallQueued, waiting=len(line.queue))
 
     def _tell_pause(self, line: Line, now: float, retry_after: float) -> None:
+        if not is_heard(self):
+            return
         paused_for, waiting = self._pacer.paused_for(now), len(line.queue)
         tell_change(
             self,
             now,
-            RateLimiterPaused,
+            events.RateLimiterPaused,
             retry_after=retry_after,
             paused_for=paused_for,
             waiting=waiting,

@@ -6,11 +6,11 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from seawall.core import lazy_events as events
 from seawall.core.budget import RetryBudget
 from seawall.core.checks import check_count, check_number, check_type
 from seawall.core.clock import check_move
 from seawall.core.errors import DeadlineError, RejectedError
-from seawall.core.events import AttemptFailed, RetryNotMade, RetryScheduled
 from seawall.core.listeners import logger
 from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
@@ -198,7 +198,8 @@ class Retry(Policy):
                     await open_attempt.discard(verdict)
                 delay = step
                 if not await call.sleep(delay):
-                    self._tell_not_made(call, name, "no time was left")
+                    if is_heard(self):
+                        self._tell_not_made(call, name, "no time was left")
                     if answered:
                         call.give_up("no time was left")
                         return cast("T", answer)
@@ -232,7 +233,8 @@ class Retry(Policy):
             self.retries += 1
             if logger.isEnabledFor(logging.INFO):
                 _log(self, call, name, step)
-            tell(self, call, RetryScheduled, error=name, delay=step)
+            if is_heard(self):
+                tell(self, call, events.RetryScheduled, error=name, delay=step)
         elif is_heard(self):
             spent = failed >= self.attempts
             reason = _SPENT if spent else f"{name} is not retried"
@@ -269,10 +271,12 @@ class Retry(Policy):
         if is_heard(self):
             name = "result" if error is None else type(error).__name__
             kind = verdict.kind.value
-            tell(self, call, AttemptFailed, error=name, kind=kind, retryable=verdict.retryable)
+            tell(
+                self, call, events.AttemptFailed, error=name, kind=kind, retryable=verdict.retryable
+            )
 
     def _tell_not_made(self, call: Call[Any], error: str, reason: str) -> None:
-        tell(self, call, RetryNotMade, error=error, reason=reason)
+        tell(self, call, events.RetryNotMade, error=error, reason=reason)
 
     def _obstacle(self, call: Call[Any], verdict: Verdict) -> str:
         if call.single_run is not None:
