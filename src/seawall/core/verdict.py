@@ -64,8 +64,7 @@ PROGRAMMING_ERRORS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How one attempt ended: with a value, or with an exception.
 
     Attributes:

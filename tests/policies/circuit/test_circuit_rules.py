@@ -825,9 +825,19 @@ def test_rule_9_reset_does_not_leave_the_shadow_mode():
 # Rule 12
 
 
-PURE = ["adaptive", "combined", "core", "cusum", "evidence", "flight", "open_time", "places"]
+PURE = [
+    "adaptive",
+    "combined",
+    "core",
+    "cusum",
+    "empty",
+    "evidence",
+    "flight",
+    "open_time",
+    "places",
+]
 PURE += ["rules", "silence", "slow_calls", "state", "tallies", "ticket", "traffic", "trip_rule"]
-PURE += ["windows"]
+PURE += ["times", "windows"]
 
 
 @pytest.mark.parametrize("name", PURE)
