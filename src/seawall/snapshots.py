@@ -2,7 +2,7 @@
 
 from seawall.core.snapshot import PipelineSnapshot, Snapshot
 from seawall.policies.adaptive_limit.adaptive_limit import AdaptiveLimitSnapshot
-from seawall.policies.bulkhead import BulkheadSnapshot
+from seawall.policies.bulkhead.snapshot import BulkheadSnapshot
 from seawall.policies.circuit.snapshot import CircuitSnapshot
 from seawall.policies.fallback import FallbackSnapshot
 from seawall.policies.hedge import HedgeSnapshot
@@ -10,7 +10,7 @@ from seawall.policies.keyed import KeyedSnapshot
 from seawall.policies.last_good import LastGoodSnapshot
 from seawall.policies.load_shedder.load_shedder import LoadShedderSnapshot
 from seawall.policies.rate_limiter.snapshot import RateLimiterSnapshot
-from seawall.policies.retry.retry import RetrySnapshot
+from seawall.policies.retry.snapshot import RetrySnapshot
 from seawall.policies.timeout import TimeoutSnapshot
 
 __all__ = [

@@ -38,7 +38,7 @@ from seawall import (
 )
 from seawall.core.snapshot import PipelineSnapshot, Snapshot
 from seawall.policies.adaptive_limit.adaptive_limit import AdaptiveLimitSnapshot
-from seawall.policies.bulkhead import BulkheadSnapshot
+from seawall.policies.bulkhead.snapshot import BulkheadSnapshot
 from seawall.policies.circuit.snapshot import CircuitSnapshot
 from seawall.policies.fallback import FallbackSnapshot
 from seawall.policies.hedge import HedgeSnapshot
@@ -46,7 +46,7 @@ from seawall.policies.keyed import KeyedSnapshot
 from seawall.policies.last_good import LastGoodSnapshot
 from seawall.policies.load_shedder.load_shedder import LoadShedderSnapshot
 from seawall.policies.rate_limiter.snapshot import RateLimiterSnapshot
-from seawall.policies.retry.retry import RetrySnapshot
+from seawall.policies.retry.snapshot import RetrySnapshot
 from seawall.policies.timeout import TimeoutSnapshot
 from tests.doubles import Held, Script, turns, virtual
 from tests.virtual_time import run

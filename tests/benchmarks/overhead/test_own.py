@@ -102,7 +102,7 @@ def test_callgrind_files_are_read_in_order(tmp_path):
 def test_an_import_tells_what_it_brings_in(monkeypatch):
     """A module that imports httpx is caught at it."""
     monkeypatch.setattr(footprint, "IMPORTS", 2)
-    milliseconds, brought = footprint.import_time("httpx")
+    milliseconds, brought = footprint.import_time("import httpx")
     assert milliseconds > 0
     assert brought == "httpx"
-    assert footprint.import_time("asyncio")[1] == ""
+    assert footprint.import_time("import asyncio")[1] == ""

@@ -13,13 +13,13 @@ from seawall.core.policy import Policy
 from seawall.core.verdict import ExceptionTypes, check_exception_types
 from seawall.core.waiting import Waiter
 from seawall.policies.circuit.empty import EMPTY
-from seawall.policies.circuit.snapshot import CircuitSnapshot, snapshot_of
 
 if TYPE_CHECKING:
     from seawall.core.clock import Loop
     from seawall.policies.circuit.core import Circuit, State, Ticket
     from seawall.policies.circuit.ending import Ending
     from seawall.policies.circuit.rules import TripRule
+    from seawall.policies.circuit.snapshot import CircuitSnapshot
 
 _KEEP: Final[Any] = object()
 # Turns of a loop in which an answer gets from its socket to the caller, whatever is in between.
@@ -154,6 +154,8 @@ class CircuitControls(Policy):
 
     def snapshot(self) -> CircuitSnapshot:
         """Return what the circuit is doing now; it changes nothing, and any thread may ask."""
+        from seawall.policies.circuit.snapshot import snapshot_of  # noqa: PLC0415 - seldom needed
+
         now = self._last_time()
         parent = None if self.parent is None else self.parent.name
         return snapshot_of(self._circuit, now, self, parent)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from seawall.core import lazy_events as events
@@ -14,7 +13,6 @@ from seawall.core.errors import DeadlineError, RejectedError
 from seawall.core.listeners import logger
 from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
-from seawall.core.snapshot import Snapshot
 from seawall.core.story import record_attempt, record_sleep, tell_story
 from seawall.core.verdict import ExceptionTypes, Kind, check_exception_types, leaves_of
 from seawall.policies.retry.backoff import as_backoff, delay_of, exponential
@@ -26,25 +24,9 @@ if TYPE_CHECKING:
     from seawall.core.clock import Loop
     from seawall.core.verdict import Verdict
     from seawall.policies.retry.backoff import Backoff
+    from seawall.policies.retry.snapshot import RetrySnapshot
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetrySnapshot(Snapshot):
-    """The state of a :class:`Retry`.
-
-    Attributes:
-        attempts: attempts at most.
-        retries: attempts beyond the first that were scheduled.
-        budget_left: tokens left in the budget; ``None`` without one.
-        budget_capacity: tokens that the budget holds at most; ``None`` without one.
-    """
-
-    attempts: int
-    retries: int
-    budget_left: float | None
-    budget_capacity: float | None
 
 
 _OWN_BUDGET: Final[Any] = object()
@@ -101,6 +83,8 @@ class Retry(Policy):
 
     def snapshot(self) -> RetrySnapshot:
         """Return how often it has retried, and what its budget still pays for."""
+        from seawall.policies.retry.snapshot import RetrySnapshot  # noqa: PLC0415 - seldom needed
+
         budget, loop = self.budget, self._loop
         left = None if budget is None else budget.tokens
         if budget is not None and loop is not None and not loop.is_closed():

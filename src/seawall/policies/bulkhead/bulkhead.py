@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 from seawall.core.checks import check_count
 from seawall.core.slot_policy import SlotPolicy
-from seawall.core.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from seawall.core.call import Call, Proceed
+    from seawall.policies.bulkhead.snapshot import BulkheadSnapshot
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkheadSnapshot(Snapshot):
-    """The state of a :class:`Bulkhead`.
-
-    Attributes:
-        limit: calls that may run at a time.
-        in_flight: calls that hold a slot now.
-        waiting: calls that wait for one.
-        queue: calls that may wait.
-        rejected: calls that it has refused.
-    """
-
-    limit: int
-    in_flight: int
-    waiting: int
-    queue: float
-    rejected: int
 
 
 class Bulkhead(SlotPolicy):
@@ -67,6 +47,8 @@ class Bulkhead(SlotPolicy):
 
     def snapshot(self) -> BulkheadSnapshot:
         """Return how full it is now; it changes nothing."""
+        from seawall.policies.bulkhead.snapshot import BulkheadSnapshot  # noqa: PLC0415 - seldom needed
+
         return BulkheadSnapshot(
             policy=type(self).__name__,
             name=self.name,
