@@ -22,7 +22,7 @@ OURS = {
     "Ticket",
     "Turn",
     "Waiter",
-    "_Running",
+    "Running",
     "_Block",
     "Driver",
     "Attempt",

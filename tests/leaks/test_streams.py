@@ -22,7 +22,7 @@ from seawall import (
 from tests.leaks.collecting import check_all_freed, check_no_cycle
 
 STREAMS = 10_000
-OURS = {"StreamCall", "Stream", "OpenStream", "ItemReader", "Ticket", "_Running", "_ReadScope"}
+OURS = {"StreamCall", "Stream", "OpenStream", "ItemReader", "Ticket", "Running", "_ReadScope"}
 
 KIND = {"ends": "successes", "fails": "failures", "falls silent": "failures"}
 

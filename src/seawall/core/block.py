@@ -51,7 +51,7 @@ class _Body:
 class _Block:
     """One ``async with pipeline``."""
 
-    __slots__ = ("_driver", "attempt", "task")
+    __slots__ = ("attempt", "driver", "task")
 
     def __init__(self, policy: Policy) -> None:
         call: Call[Any] = Call()
@@ -65,29 +65,13 @@ class _Block:
         # Known only while the body runs: a task keeps the error it ends with, and so this block.
         self.task: Any = None
         self.attempt = Attempt(call, 1)
-        self._driver = Driver(policy.entry(), call)
-
-    async def enter(self) -> Attempt:
-        if await self._driver.advance() is not Stop.BODY:
-            raise_skipped()
-        self.task = running_task(self._driver.call)
-        return self.attempt
-
-    async def exit(self, error: BaseException | None) -> bool:
-        self.task = None
-        try:
-            stop, stays = await self._driver.end(error, self.attempt.outcome())
-            if stop is Stop.DONE and not stays and error is not None:
-                self.attempt.result = self._driver.value
-                return True
-            return False
-        finally:
-            # From the traceback of the error, this frame is reached: as `f_back`, since 3.12.
-            del error
+        self.driver = Driver(policy.entry(), call)
 
     def __del__(self) -> None:
-        with suppress(AttributeError):
-            self._driver.close()
+        # There is none where the call could not begin.
+        driver = getattr(self, "driver", None)
+        if driver is not None:
+            driver.close()
 
 
 class Blocks:
@@ -103,21 +87,39 @@ class Blocks:
     async def enter(self, policy: Policy, frame: FrameType) -> Attempt:
         """Begin a block for the frame that runs the ``async with``."""
         block = _Block(policy)
-        attempt = await block.enter()
+        if await block.driver.advance() is not Stop.BODY:
+            raise_skipped()
+        call = block.driver.call
+        loop: Any = call.loop
+        block.task = current_task(loop) if call.on_asyncio else loop.task()
         stack = _exit_stack(frame)
         if stack is None:
             self._framed.setdefault(frame, []).append(block)
         else:
             self._find(stack).append(block)
-        return attempt
+        return block.attempt
 
     async def exit(self, frame: FrameType, error: BaseException | None) -> bool:
-        """End the block of this frame or exit stack, or else the last one of this task."""
+        """End the block of this frame or exit stack, or else the last one of this task.
+
+        Returns whether a policy answered in place of a body that failed.
+        """
         block = self._take(frame)
         del frame
-        ending = block.exit(error)
-        del error
-        return await ending
+        block.task = None
+        driver, value = block.driver, block.attempt.outcome()
+        if error is None:
+            await driver.advance(value=value)
+            return False
+        try:
+            stop, stays = await driver.end(error, value)
+        finally:
+            # From the traceback of the error, this frame is reached: as `f_back`, since 3.12.
+            del error
+        if stop is Stop.DONE and not stays:
+            block.attempt.result = driver.value
+            return True
+        return False
 
     def _find(self, stack: Any) -> list[_Block]:
         key = id(stack)
@@ -136,7 +138,7 @@ class Blocks:
             if not blocks:
                 del self._stacked[id(stack)]
             return block
-        task = running_task(None)
+        task = running_task()
         for entered, framed in reversed(self._framed.items()):
             if framed[-1].task is task:
                 return _pop(self._framed, entered)
@@ -159,9 +161,8 @@ def _exit_stack(frame: FrameType) -> Any:
     return getattr(frame.f_locals.get("self"), "_exit_callbacks", None)
 
 
-def running_task(call: Call[Any] | None) -> Any:
+def running_task() -> Any:
     """Return the task that runs now, of asyncio or of trio."""
     with suppress(RuntimeError):
-        if call is None or call.on_asyncio:
-            return current_task()
+        return current_task()
     return trio_loop().task()

@@ -416,7 +416,8 @@ def invoke(call: Call[T]) -> Awaitable[T]:
         call.forget_verdict()
     result: Awaitable[T] = call.function(*call.args, **call.kwargs)
     kind: type[Any] = type(result)
-    if kind is CoroutineType or isawaitable(result):
+    # What a block awaits is its own.
+    if kind is CoroutineType or call.is_block or isawaitable(result):
         return result
     name = getattr(call.function, "__qualname__", repr(call.function))
     if hasattr(result, "__aiter__"):

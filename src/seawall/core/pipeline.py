@@ -121,8 +121,9 @@ class Pipeline(Policy):
         return super().link(proceed) if own else self._link_all(proceed)
 
     def _link_all(self, proceed: Proceed[T]) -> Proceed[T]:
-        for policy in reversed(self.policies):
-            proceed = policy.link(proceed)
+        from seawall.policies.fused import link_all  # noqa: PLC0415 - core knows no policies
+
+        proceed = link_all(self.policies, proceed)
         classify = self._classify
         if classify is None:
             return proceed

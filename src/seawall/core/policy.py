@@ -158,7 +158,9 @@ class Policy(Advised, ABC):
         return observed(self, chain) if is_heard(self) else chain
 
     def _build(self) -> Proceed[Any]:
-        chain = self.link(invoke)
+        from seawall.policies.fused import link_all  # noqa: PLC0415 - core knows no policies
+
+        chain = link_all((self,), invoke)
         # Also for policies that are frozen dataclasses.
         object.__setattr__(self, "_chain", chain)
         return chain

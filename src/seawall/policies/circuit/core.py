@@ -295,45 +295,51 @@ class Circuit:
             CircuitOpenError: the call is refused, by this circuit or by its parent.
         """
         silence = self._silence
-        sent = self._sent
-        if sent and now - silence.youngest > silence.patience:
+        if self._sent and now - silence.youngest > silence.patience:
             self._find_stalled(now)
         above = None if self.parent is None else self._admit_above(self.parent, now, first)
-        probe = False
         if self._state is _CLOSED:
-            generation = self.generation
-            traffic = self._traffic
-            if traffic is not None:
-                gap = now - self._latest
-                if gap <= traffic.usual:
-                    # Written out: `learn` does the same.
-                    mean = traffic.mean_gap
-                    traffic.mean_gap = mean + (gap - mean) * 0.015625
-                else:
-                    traffic.learn(gap)
-        elif self._takes_probe(now):
-            generation, probe = self.generation, True
-        elif self._state is _CLOSED:
-            # A listener has reset it meanwhile.
-            generation = self.generation
-        elif self.shadow:
-            self.would_refuse += 1
-            generation = _SHADOWED
+            ticket = self.let_pass(now, first)
         else:
-            if self.parent is not None and above is not None:
-                self.parent.settle(above, _NEUTRAL, now)
-            raise self.refusal(now)
+            probe = self._takes_probe(now)
+            # Where it is closed now, a listener has reset it meanwhile.
+            shadowed = not probe and self._state is not _CLOSED
+            if shadowed:
+                if not self.shadow:
+                    if self.parent is not None and above is not None:
+                        self.parent.settle(above, _NEUTRAL, now)
+                    raise self.refusal(now)
+                self.would_refuse += 1
+            self._latest = nan
+            ticket = self.let_pass(now, first)
+            if shadowed:
+                ticket.generation = _SHADOWED
+            elif probe:
+                ticket.probe = True
+                self._places.take(ticket, now + self._lease())
+        ticket.above = above
+        return ticket
+
+    def let_pass(self, now: float, first: bool) -> Ticket:  # noqa: FBT001 - hot path
+        """Return the ticket of a call that nothing keeps from being admitted."""
+        traffic = self._traffic
+        if traffic is not None:
+            gap = now - self._latest
+            if gap <= traffic.usual:
+                # Written out: `learn` does the same.
+                mean = traffic.mean_gap
+                traffic.mean_gap = mean + (gap - mean) * 0.015625
+            else:
+                traffic.learn(gap)
         ticket = Ticket()
         ticket.circuit = self
-        ticket.generation = generation
+        ticket.generation = self.generation
         ticket.start = self._latest = now
-        ticket.probe = probe
+        ticket.probe = False
         ticket.first = first
-        ticket.above = above
+        ticket.above = None
         ticket.outer = None
-        sent[ticket] = None
-        if probe:
-            self._places.take(ticket, now + self._lease())
+        self._sent[ticket] = None
         return ticket
 
     def settle(self, ticket: Ticket, kind: Kind, now: float, cause: str | None = None) -> None:

@@ -16,30 +16,28 @@ The rules:
 
 from __future__ import annotations
 
-from asyncio import CancelledError, current_task
-from contextvars import Context
+from asyncio import current_task
 from dataclasses import dataclass
-from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
 from seawall.core.checks import check_name, check_number
 from seawall.core.clock import check_move
-from seawall.core.deadline import Scope, current_scope, leave
 from seawall.core.errors import CallTimeoutError
 from seawall.core.events import TimedOut
 from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
-from seawall.core.resolution import RESOLUTION
 from seawall.core.snapshot import Snapshot
+from seawall.policies.timeout.running import Lane, TrioRunning
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Task, TimerHandle
+    from asyncio import AbstractEventLoop, Task
 
     from seawall.core.call import Call, Proceed
     from seawall.core.clock import Loop
     from seawall.core.listeners import Subscription
+    from seawall.policies.timeout.running import Running
 
 T = TypeVar("T")
 
@@ -84,8 +82,8 @@ class Timeout(Policy):
         self.timed_out = 0
         self._on_trio = 0
         self._loop: Loop | None = None
-        self._lanes: dict[float, _Lane] = {}
-        self._lane: _Lane | None = None
+        self._lanes: dict[float, Lane] = {}
+        self._lane: Lane | None = None
 
     def snapshot(self) -> TimeoutSnapshot:
         """Return how many calls run, and how many have been ended."""
@@ -116,62 +114,46 @@ class Timeout(Policy):
         loop: Any = call.loop
         lane = self._lane
         if lane is None or lane.loop is not loop:
-            lane = self._find_lane(call, loop)
+            lane = self.find_lane(call, loop)
         task: Task[Any] = current_task(loop)  # type: ignore[assignment]
-        running = _Running()
-        running.loop = loop
-        running.task = task
-        running.when = when = loop.time() + lane.seconds
-        running.fired = running.ended = False
-        running.outer = outer = call.scope
-        cancelling = task.cancelling()
-        outer_deadline = call.deadline
-        if when < outer_deadline:
-            call.deadline = when
-        call.scope = running
-        entries = lane.entries
-        entries[running] = None
-        if lane.timer is None:
-            lane.arm(when)
-        token = current_scope.set(running)
+        running = lane.enter(call, task, loop.time())
         try:
             result = await proceed(call)
         except BaseException as error:
-            timed_out = (
-                running.fired
-                and task.uncancel() <= cancelling
-                and isinstance(error, CancelledError)
-                and current_task() is task
-            )
-            # A task keeps the error that it ends with, and so this frame: it must not refer back.
-            del task
-            if timed_out:
-                # What listeners begin is outside.
-                running.ended = True
-                self._tell(call, lane.seconds, when)
-                raise CallTimeoutError(lane.seconds, name=self.name) from error
-            raise
-        else:
-            if running.fired:
-                task.uncancel()
-            return result
-        finally:
-            del entries[running]
-            # Child tasks may keep it in their context for as long as they live.
-            running.ended = True
-            running.task = None
-            if call.is_block:
-                leave(running)
-            else:
-                try:
-                    current_scope.reset(token)
-                except ValueError:
-                    # Closed by the collector, in another context than it began in.
-                    leave(running)
-            call.scope = outer
-            call.deadline = outer_deadline
+            raised = self.end(running, call, task, error)
+            try:
+                # A task keeps the error that it ends with, and so this frame.
+                del task
+                if raised is error:
+                    raise
+                raise raised from error
+            finally:
+                # This frame is on its traceback.
+                del raised
+        if running.fired:
+            # The function has returned in spite of it.
+            task.uncancel()
+        running.leave(call)
+        return result
 
-    def _find_lane(self, call: Call[Any], loop: AbstractEventLoop) -> _Lane:
+    def end(
+        self, running: Running, call: Call[Any], task: Task[Any], error: BaseException
+    ) -> BaseException:
+        """End a call that raises; return what is raised then: this error, or that it timed out."""
+        try:
+            if not running.has_ended_by(error, task):
+                return error
+            # What listeners begin is outside.
+            running.ended = True
+            self._tell(call, running.lane.seconds, running.when)
+        finally:
+            running.leave(call)
+        raised = CallTimeoutError(running.lane.seconds, name=self.name)
+        raised.__cause__ = error
+        return raised
+
+    def find_lane(self, call: Call[Any], loop: AbstractEventLoop) -> Lane:
+        """Return where the calls of this duration run on this loop."""
         if loop is not self._loop:
             check_move(self, self._loop, loop)
             self._loop = loop
@@ -182,40 +164,23 @@ class Timeout(Policy):
         if lane is None:
             # A subclass may give each call its own limit: only the lanes in use are kept.
             self._lanes = {key: old for key, old in self._lanes.items() if old.entries}
-            lane = self._lanes[seconds] = _Lane(seconds, loop)
+            lane = self._lanes[seconds] = Lane(seconds, loop)
         if type(self).seconds_for is Timeout.seconds_for:
             self._lane = lane
         return lane
 
     async def _run_on_trio(self, call: Call[T], proceed: Proceed[T]) -> T:
         seconds = self.seconds_for(call)
-        scope = _TrioScope()
-        scope.loop = call.loop
-        scope.when = when = call.now() + seconds
-        scope.fired = scope.ended = False
-        scope.outer = outer = call.scope
-        outer_deadline = call.deadline
-        call.deadline = min(when, outer_deadline)
-        call.scope = scope
+        running = TrioRunning()
         self._on_trio += 1
-        token = current_scope.set(scope)
+        running.enter(call, call.now() + seconds)
         try:
-            with anyio.CancelScope(deadline=when) as scope.cancel_scope:
+            with anyio.CancelScope(deadline=running.when) as running.cancel_scope:
                 return await proceed(call)
         finally:
             self._on_trio -= 1
-            scope.ended = True
-            if call.is_block:
-                leave(scope)
-            else:
-                try:
-                    current_scope.reset(token)
-                except ValueError:
-                    # Closed by the collector, in another context than it began in.
-                    leave(scope)
-            call.scope = outer
-            call.deadline = outer_deadline
-        self._tell(call, seconds, when)
+            running.leave(call)
+        self._tell(call, seconds, running.when)
         raise CallTimeoutError(seconds, name=self.name)
 
     def _tell(self, call: Call[Any], seconds: float, when: float) -> None:
@@ -247,80 +212,3 @@ class ViewTimeout(Timeout):
         finally:
             for lane in self._lanes.values():
                 lane.rest()
-
-
-class _Running(Scope):
-    """One call inside a timeout on asyncio."""
-
-    __slots__ = ("task",)
-
-    task: Task[Any] | None
-
-    def pause(self) -> Task[Any] | None:
-        task, self.task = self.task, None
-        return task
-
-    def resume(self, paused: Task[Any] | None) -> None:
-        self.task = paused
-        if self.when <= self.loop.time():
-            self.loop.call_soon_threadsafe(self.fire)
-
-    def fire(self) -> None:
-        """Cancel the task, once, unless the call is over or paused."""
-        if self.task is not None and not self.fired:
-            self.fired = True
-            self.task.cancel()
-
-
-class _TrioScope(Scope):
-    """One call inside a timeout on trio."""
-
-    __slots__ = ("cancel_scope",)
-
-    cancel_scope: anyio.CancelScope
-
-    def has_fired(self) -> bool:
-        return self.cancel_scope.cancel_called
-
-    def pause(self) -> None:
-        self.cancel_scope.deadline = inf
-
-    def resume(self, paused: None) -> None:  # noqa: ARG002
-        self.cancel_scope.deadline = self.when
-
-
-class _Lane:
-    """The running calls of one duration, the earliest deadline first, and their timer."""
-
-    __slots__ = ("_context", "entries", "loop", "seconds", "timer")
-
-    def __init__(self, seconds: float, loop: AbstractEventLoop) -> None:
-        self.seconds = seconds
-        self.loop = loop
-        # Of its own: an idle timer must not keep the context of the call that armed it.
-        self._context = Context()
-        self.entries: dict[_Running, None] = {}
-        self.timer: TimerHandle | None = None
-
-    def arm(self, when: float) -> None:
-        """Watch for a deadline."""
-        if when < inf:
-            self.timer = self.loop.call_at(when, self._fire, context=self._context)
-
-    def rest(self) -> None:
-        """Let go of the timer while no call runs."""
-        if self.timer is not None and not self.entries:
-            self.timer.cancel()
-            self.timer = None
-
-    def _fire(self) -> None:
-        now = self.loop.time()
-        self.timer = None
-        due: list[_Running] = []
-        for running in self.entries:
-            if running.when > now:
-                self.arm(max(running.when, now + RESOLUTION))
-                break
-            due.append(running)
-        for running in due:
-            running.fire()
