@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from seawall.core.checks import check_name
 from seawall.core.policy import Policy
-from seawall.core.snapshot import PipelineSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator
 
     from seawall.core.call import Call, Proceed
+    from seawall.core.snapshot import PipelineSnapshot
     from seawall.core.verdict import Classify
 
 T = TypeVar("T")
@@ -143,6 +143,8 @@ class Pipeline(Policy):
 
     def snapshot(self) -> PipelineSnapshot:
         """Return what each policy of this pipeline is doing now; it changes nothing."""
+        from seawall.core.snapshot import PipelineSnapshot  # noqa: PLC0415 - seldom needed
+
         return PipelineSnapshot(
             policy=type(self).__name__,
             name=self.name,

@@ -16,7 +16,6 @@ from seawall.core.call import Call, Proceed, invoke
 from seawall.core.errors import UsageError
 from seawall.core.listeners import CHANGING, SUBSCRIPTIONS, Subscription, check_listener
 from seawall.core.observe import is_heard, observed
-from seawall.core.snapshot import Snapshot
 from seawall.core.stream import ItemTimes, Stream, Streamed
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from seawall.core.bound import Bound
     from seawall.core.listeners import Listener
+    from seawall.core.snapshot import Snapshot
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -342,6 +342,8 @@ class Policy(Advised, ABC):
 
     def snapshot(self) -> Snapshot:
         """Return what this policy is doing now; it changes nothing."""
+        from seawall.core.snapshot import Snapshot  # noqa: PLC0415 - seldom needed
+
         return Snapshot(policy=type(self).__name__, name=self.name)
 
     # The three below are no async functions: the frame that calls them is the one to remember.
