@@ -149,7 +149,7 @@ class Timeout(Policy):
         finally:
             running.leave(call)
         raised = CallTimeoutError(running.lane.seconds, name=self.name)
-        raised.__cause__ = error
+        raised.__cause__ = raised.__context__ = error
         return raised
 
     def find_lane(self, call: Call[Any], loop: AbstractEventLoop) -> Lane:

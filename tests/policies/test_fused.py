@@ -1,0 +1,319 @@
+"""A fused row of policies does what its policies do one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from seawall import (
+    Bulkhead,
+    CircuitBreaker,
+    CircuitOpenError,
+    Classifier,
+    Cusum,
+    FailureRate,
+    Pipeline,
+    Policy,
+    Retry,
+    RetryBudget,
+    Timeout,
+    deadline,
+)
+from seawall.core.deadline import current_scope
+from seawall.policies.fused import link_all
+from tests.listening import Heard
+from tests.virtual_time import run
+
+ENDS = ["answers", "fails", "is wrong", "hangs", "is bad", "swallows", "asks", "quits"]
+WAYS = ["execute", "block", "loop", "stream"]
+
+
+def apart(kind: type[Policy]) -> Any:
+    """Return a class like this one but for its identity: what is made of it is never fused."""
+    return type(kind.__name__, (kind,), {})
+
+
+class Watch(Policy):
+    """Notes what a call is like before and after the rest of the pipeline."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    async def run(self, call: Any, proceed: Any) -> Any:
+        self.note(call)
+        try:
+            return await proceed(call)
+        finally:
+            self.note(call)
+
+    def note(self, call: Any) -> None:
+        scopes, tickets = [], []
+        scope, ticket = call.scope, call.ticket
+        while scope is not None:
+            scopes.append((scope.when, scope.ended))
+            scope = scope.outer
+        while ticket is not None:
+            tickets.append((ticket.start, ticket.first, ticket.probe))
+            ticket = ticket.outer
+        self.seen.append((call.attempt, call.deadline, scopes, tickets))
+
+
+def row(rng: random.Random, *, fused: bool) -> Pipeline:
+    """Make a pipeline of some of the five policies, with settings at which much happens."""
+    total, retry, breaker, bulkhead, timeout = (
+        kind if fused else apart(kind)
+        for kind in (Timeout, Retry, CircuitBreaker, Bulkhead, Timeout)
+    )
+    budget = RetryBudget(0.2, capacity=2, floor=0.1)
+    policies = [
+        total(rng.choice([1.5, 4.0])),
+        retry(
+            rng.choice([2, 3]),
+            backoff=rng.choice([0.0, 0.3, 1.2]),
+            budget=rng.choice([None, budget]),
+            on=rng.choice([None, OSError]),
+        ),
+        breaker(
+            rng.choice([2, 3, 0.5]),
+            open_for=rng.choice([0.3, 1.0, None]),
+            count_retries=rng.random() < 0.3,
+            ignore=rng.choice([(), LookupError]),
+        ),
+        bulkhead(rng.choice([1, 2, 5]), queue=rng.choice([0, 2])),
+        timeout(rng.choice([0.4, 1.0])),
+    ]
+    chosen = [policy for policy in policies if rng.random() < 0.75]
+    # Something inside that waits, and is not fused.
+    inside = [apart(Bulkhead)(2, queue=5)] if rng.random() < 0.4 else []
+    judge = Classifier(results=lambda value: value == "bad")
+    return Pipeline(Watch(), *chosen, Watch(), *inside, classify=rng.choice([None, judge]))
+
+
+class Script:
+    """What a function does in each of its attempts."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.children: list[Any] = []
+        self.steps = [
+            (rng.choice(["answers", "answers", "fails", *ENDS]), rng.choice([0, 0.2, 0.6]))
+            for _ in range(6)
+        ]
+        self.seen: list[Any] = []
+
+    async def __call__(self) -> str:
+        end, seconds = self.steps[min(len(self.seen), 5)]
+        self.seen.append((end, asyncio.get_running_loop().time(), deadline()))
+        self.children.append(asyncio.create_task(self.outlives()))
+        if end == "swallows":
+            try:
+                await asyncio.sleep(3.0)
+            except asyncio.CancelledError:
+                return "late"
+        if end == "hangs":
+            await asyncio.sleep(9.0)
+        if seconds:
+            await asyncio.sleep(seconds)
+        self.seen.append(deadline())
+        match end:
+            case "fails":
+                raise OSError("made up")
+            case "is wrong":
+                raise LookupError("made up")
+            case "asks":
+                raise ExceptionGroup("several", [OSError("made up"), LookupError("made up")])
+            case "quits":
+                raise asyncio.CancelledError
+        return "bad" if end == "is bad" else "answer"
+
+    async def outlives(self) -> None:
+        """Look at the deadline that a child task has inherited, also when its call is over."""
+        for _ in range(3):
+            self.seen.append(("child", deadline()))
+            await asyncio.sleep(0.7)
+
+    async def items(self) -> Any:
+        yield await self()
+        yield await self()
+
+
+async def call(pipeline: Pipeline, way: str, script: Script) -> Any:
+    match way:
+        case "execute":
+            return await pipeline.execute(script)
+        case "block":
+            async with pipeline as attempt:
+                attempt.result = await script()
+            return attempt.result
+        case "loop":
+            async for attempt in pipeline:
+                async with attempt:
+                    attempt.result = await script()
+            return attempt.result
+    return [item async for item in pipeline.stream(script.items)]
+
+
+def described(error: BaseException | None) -> Any:
+    """Return all that is seen of an exception."""
+    if error is None:
+        return None
+    own = {name: value for name, value in vars(error).items() if name != "policy"}
+    notes, causes = own.pop("__notes__", []), [error.__cause__, error.__context__]
+    group = getattr(error, "exceptions", ())
+    return (type(error), str(error), repr(own), notes, [*map(described, [*causes, *group])])
+
+
+async def scenario(seed: int, *, fused: bool) -> list[Any]:
+    """Run some calls at once, and return all that can be seen of them."""
+    rng = random.Random(seed)
+    # The jitter of a circuit.
+    random.seed(seed)
+    pipeline = row(rng, fused=fused)
+    heard = Heard()
+    if rng.random() < 0.5:
+        pipeline.subscribe(heard)
+    trace: list[Any] = []
+    loop = asyncio.get_running_loop()
+
+    async def one(number: int, way: str, start: float, script: Script) -> None:
+        await asyncio.sleep(start)
+        error, result = None, None
+        try:
+            result = await call(pipeline, way, script)
+        except BaseException as raised:
+            error = raised
+        task: Any = asyncio.current_task()
+        trace.append((number, loop.time(), result, described(error), script.seen))
+        trace.append((pipeline.snapshot().as_dict(), task.cancelling(), current_scope.get()))
+
+    tasks = [
+        asyncio.create_task(one(number, rng.choice(WAYS), rng.choice([0, 0.1, 1, 2, 3, 5]), script))
+        for number, script in enumerate(Script(rng) for _ in range(12))
+    ]
+    for task in tasks:
+        if rng.random() < 0.25:
+            loop.call_later(rng.choice([0.1, 0.6, 1.0, 1.4, 2.2]), task.cancel)
+    await asyncio.wait(tasks)
+    await asyncio.sleep(20.0)
+    happened = [(type(event).__name__, asdict(event)) for event in heard]
+    watched = [policy.seen for policy in pipeline.policies if isinstance(policy, Watch)]
+    return [*trace, watched, pipeline.snapshot().as_dict(), happened]
+
+
+@pytest.mark.parametrize("seeds", [range(n, n + 50) for n in range(0, 400, 50)], ids=lambda r: r[0])
+def test_a_row_does_what_its_policies_do_one_by_one(seeds):
+    """Results, errors, times, deadlines, events and counts are the same, whatever happens."""
+    for seed in seeds:
+        fused = run(scenario(seed, fused=True))
+        one_by_one = run(scenario(seed, fused=False))
+        assert fused == one_by_one, f"seed {seed}"
+
+
+def test_the_scenarios_come_to_all_ends():
+    """What is compared holds enough of everything to mean something."""
+    kinds: Counter[str] = Counter()
+    for seed in range(120):
+        *trace, _, _, events = run(scenario(seed, fused=True))
+        kinds.update(name for name, _ in events)
+        kinds.update(str(entry[2]) for entry in trace if isinstance(entry[0], int))
+        kinds.update(
+            entry[3][0].__name__ for entry in trace if isinstance(entry[0], int) and entry[3]
+        )
+    expected = {
+        "answer",
+        "bad",
+        "late",
+        "OSError",
+        "LookupError",
+        "ExceptionGroup",
+        "CancelledError",
+        "CallTimeoutError",
+        "CircuitOpenError",
+        "BulkheadFullError",
+        "RetryScheduled",
+        "CircuitOpened",
+        "CircuitClosed",
+    }
+    assert {kind for kind in expected if kinds[kind] < 5} == set()
+
+
+def over_time(*, fused: bool) -> list[Any]:
+    """Run thousands of quick calls on two loops, then let everything fail; return what is seen."""
+    random.seed(1)
+    rng = random.Random(2)
+    breaker, bulkhead, timeout = (
+        kind if fused else apart(kind) for kind in (CircuitBreaker, Bulkhead, Timeout)
+    )
+    pipeline = Pipeline(breaker(FailureRate(0.5, 10.0) | Cusum()), bulkhead(9), timeout(5.0))
+    trace: list[Any] = []
+
+    async def work(seconds: float, error: Exception | None) -> None:
+        await asyncio.sleep(seconds)
+        if error is not None:
+            raise error
+
+    async def calls(number: int, error: Exception | None) -> None:
+        for _ in range(number):
+            await asyncio.sleep(rng.choice([0.0, 0.01, 0.05]))
+            with suppress(OSError, CircuitOpenError):
+                await pipeline.execute(work, rng.choice([0.0, 0.02, 0.3]), error)
+            trace.append(pipeline.snapshot().as_dict())
+
+    async def side_by_side() -> None:
+        await asyncio.gather(*(calls(200, None) for _ in range(4)))
+
+    run(side_by_side(), start=1000.0)
+    trace.append(pipeline.snapshot().as_dict())
+    run(side_by_side(), start=50.0)
+    trace.append(pipeline.snapshot().as_dict())
+    run(calls(60, OSError("made up")), start=700.0)
+    trace.append(pipeline.snapshot().as_dict())
+    return trace
+
+
+def test_a_row_learns_what_its_policies_learn_one_by_one():
+    """Windows, silence and the pace of the traffic are the same after thousands of calls."""
+    assert over_time(fused=True) == over_time(fused=False)
+
+
+async def nothing(call: Any) -> None:
+    """The rest of a pipeline."""
+
+
+@pytest.mark.parametrize(
+    "policies, steps",
+    [
+        ([Timeout(9), Retry(), CircuitBreaker(), Bulkhead(1), Timeout(1)], 1),
+        ([Retry(), Timeout(1)], 1),
+        ([Bulkhead(1), CircuitBreaker()], 2),
+        ([Timeout(9), Timeout(1)], 1),
+        ([Timeout(9), Timeout(5), Timeout(1)], 2),
+        ([Retry(), apart(CircuitBreaker)(), Timeout(1)], 3),
+        ([], 0),
+    ],
+    ids=[
+        "the advised five",
+        "two of them",
+        "not in this order",
+        "two timeouts",
+        "three timeouts",
+        "one of the user's own",
+        "none",
+    ],
+)
+def test_what_is_fused(policies, steps, monkeypatch):
+    """Neighbours in the advised order are one step; a subclass is none of them."""
+    made: list[Any] = []
+    own = [policy for policy in policies if type(policy).__module__ != Timeout.__module__]
+    monkeypatch.setattr(
+        "seawall.policies.fused._fuse", lambda row, proceed: made.append(row) or proceed
+    )
+    for kind in {type(policy) for policy in own}:
+        monkeypatch.setattr(kind, "link", lambda self, proceed: made.append(self) or proceed)
+    link_all(policies, nothing)
+    assert len(made) == steps
