@@ -18,6 +18,8 @@ from asyncio import current_task
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from seawall.core.deadline import current_scope, leave
+from seawall.core.observe import is_heard
+from seawall.core.story import record_attempt
 from seawall.core.verdict import Kind
 from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import CircuitBreaker
@@ -123,6 +125,20 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
             lane = timeout.find_lane(call, new)
         loop = new
 
+    def refuse(call: Call[Any], now: float) -> None:
+        """Raise a refusal at once, where nothing else would come of the call."""
+        if circuit._state is _CLOSED or breaker._has_extras or is_heard(breaker):
+            return
+        if retry is not None and (
+            retry._matches is not None or call.attempt > 1 or is_heard(retry)
+        ):
+            return
+        breaker._seen = now
+        if circuit.refuses(now):
+            if retry is not None:
+                record_attempt(call, "CircuitOpenError")
+            raise circuit.refusal(now, call.key)
+
     async def step(call: Call[T]) -> T:
         if call.loop is not loop:
             if not call.on_asyncio:
@@ -135,6 +151,7 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
             or breaker._has_extras
             or (sent and now - silence.youngest > silence.patience)
         ):
+            refuse(call, now)
             return await apart(call)
         if held is not None and (held.in_flight >= held.limit or held.queue):
             return await apart(call)

@@ -10,6 +10,7 @@ from seawall.core import lazy_events as events
 from seawall.core.call import forget_wait, has_waited
 from seawall.core.checks import check_name, check_type
 from seawall.core.errors import CallTimeoutError, CircuitOpenError
+from seawall.core.listeners import SUBSCRIPTIONS
 from seawall.core.observe import is_heard, tell
 from seawall.core.verdict import ExceptionTypes, Kind, leaves_of
 from seawall.policies.circuit.announce import announce
@@ -264,7 +265,12 @@ class CircuitBreaker(CircuitControls):
     def _refuse(self) -> None:
         loop = self._loop
         running: object = _running_loop()
-        if loop is not None and running is loop and not self._has_extras and not is_heard(self):
+        if (
+            loop is not None
+            and running is loop
+            and not self._has_extras
+            and not (SUBSCRIPTIONS and is_heard(self))
+        ):
             self._seen = now = loop.time()
             if self._circuit.refuses(now):
                 raise self._circuit.refusal(now)

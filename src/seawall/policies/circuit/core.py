@@ -483,6 +483,9 @@ class Circuit:
 
     def refuses(self, now: float) -> bool:
         """Say whether a call that comes now would be refused; asking changes nothing."""
+        if self._state is _OPEN and now < self._open_until and not self.shadow:
+            # By far the most, in an outage.
+            return True
         if self.parent is not None and self.parent.refuses(now):
             return True
         return self._refuses_alone(now)
