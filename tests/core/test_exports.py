@@ -92,6 +92,19 @@ def test_importing_it_imports_no_client_library():
     assert in_a_new_interpreter(code) == ["[]"]
 
 
+def test_importing_it_makes_no_class_that_only_some_programs_need():
+    """Events come with the first who listens, and what a snapshot holds when one is taken."""
+    code = (
+        "import sys, seawall; "
+        "late = ['seawall.core.events', 'seawall.core.snapshot', 'seawall.core.http_date']; "
+        "print(sorted({*late} & {*sys.modules})); "
+        "seawall.subscribe(print); "
+        "seawall.Pipeline().snapshot(); "
+        "print(*sorted({*late} & {*sys.modules}))"
+    )
+    assert in_a_new_interpreter(code) == ["[]", "seawall.core.events", "seawall.core.snapshot"]
+
+
 LATE = {
     "AdaptiveFailureCount",
     "AdaptiveLimit",

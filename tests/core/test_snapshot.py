@@ -47,7 +47,7 @@ from seawall.policies.last_good import LastGoodSnapshot
 from seawall.policies.load_shedder.load_shedder import LoadShedderSnapshot
 from seawall.policies.rate_limiter.snapshot import RateLimiterSnapshot
 from seawall.policies.retry.snapshot import RetrySnapshot
-from seawall.policies.timeout import TimeoutSnapshot
+from seawall.policies.timeout.snapshot import TimeoutSnapshot
 from tests.doubles import Held, Script, turns, virtual
 from tests.virtual_time import run
 

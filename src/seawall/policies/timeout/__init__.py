@@ -1,5 +1,5 @@
 """A time limit for what runs inside."""
 
-from seawall.policies.timeout.timeout import Timeout, TimeoutSnapshot, ViewTimeout
+from seawall.policies.timeout.timeout import Timeout, ViewTimeout
 
-__all__ = ["Timeout", "TimeoutSnapshot", "ViewTimeout"]
+__all__ = ["Timeout", "ViewTimeout"]

@@ -17,18 +17,16 @@ The rules:
 from __future__ import annotations
 
 from asyncio import current_task
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from seawall.core import lazy_events as events
 from seawall.core.checks import check_name, check_number
 from seawall.core.clock import check_move
 from seawall.core.errors import CallTimeoutError
-from seawall.core.events import TimedOut
 from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
-from seawall.core.snapshot import Snapshot
 from seawall.policies.timeout.running import Lane, TrioRunning
 
 if TYPE_CHECKING:
@@ -38,23 +36,9 @@ if TYPE_CHECKING:
     from seawall.core.clock import Loop
     from seawall.core.listeners import Subscription
     from seawall.policies.timeout.running import Running
+    from seawall.policies.timeout.snapshot import TimeoutSnapshot
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeoutSnapshot(Snapshot):
-    """The state of a :class:`Timeout`.
-
-    Attributes:
-        seconds: its limit.
-        in_flight: calls that run inside now.
-        timed_out: calls that it has ended.
-    """
-
-    seconds: float
-    in_flight: int
-    timed_out: int
 
 
 class Timeout(Policy):
@@ -87,6 +71,8 @@ class Timeout(Policy):
 
     def snapshot(self) -> TimeoutSnapshot:
         """Return how many calls run, and how many have been ended."""
+        from seawall.policies.timeout.snapshot import TimeoutSnapshot  # noqa: PLC0415 - seldom needed
+
         return TimeoutSnapshot(
             policy=type(self).__name__,
             name=self.name,
@@ -186,7 +172,7 @@ class Timeout(Policy):
     def _tell(self, call: Call[Any], seconds: float, when: float) -> None:
         self.timed_out += 1
         if is_heard(self):
-            tell(self, call, TimedOut, seconds=seconds, overrun=max(0.0, call.now() - when))
+            tell(self, call, events.TimedOut, seconds=seconds, overrun=max(0.0, call.now() - when))
 
 
 class ViewTimeout(Timeout):
