@@ -35,13 +35,24 @@ WAYS = ["execute", "block", "loop", "stream"]
 
 
 def apart(kind: type[Policy]) -> Any:
-    """Return a class like this one but for its identity: what is made of it is never fused."""
-    return type(kind.__name__, (kind,), {})
+    """Return a class that does the same, with a `run` of its own: it is never fused."""
+
+    async def run(self: Any, call: Any, proceed: Any) -> Any:
+        return await kind.run(self, call, proceed)
+
+    return type(kind.__name__, (kind,), {"run": run})
 
 
 def about(rng: random.Random, seconds: list[float]) -> float:
     """Choose a time that no other has: a loop may run timers of one time in any order."""
     return rng.choice(seconds) + rng.random() / 100
+
+
+class Uneven(Timeout):
+    """A timeout that gives some calls longer than others."""
+
+    def seconds_for(self, call: Any) -> float:
+        return self.seconds * 2 if call.is_block else self.seconds
 
 
 class Watch(Policy):
@@ -73,7 +84,13 @@ def row(rng: random.Random, *, fused: bool) -> Pipeline:
     """Make a pipeline of some of the five policies, with settings at which much happens."""
     total, retry, breaker, bulkhead, timeout = (
         kind if fused else apart(kind)
-        for kind in (Timeout, Retry, CircuitBreaker, Bulkhead, Timeout)
+        for kind in (
+            rng.choice([Timeout, Uneven]),
+            Retry,
+            CircuitBreaker,
+            Bulkhead,
+            rng.choice([Timeout, Uneven]),
+        )
     )
     budget = RetryBudget(0.2, capacity=2, floor=0.1)
     policies = [
@@ -299,6 +316,7 @@ async def nothing(call: Any) -> None:
         ([Timeout(9), Timeout(1)], 1),
         ([Timeout(9), Timeout(5), Timeout(1)], 2),
         ([Retry(), apart(CircuitBreaker)(), Timeout(1)], 3),
+        ([Uneven(9.0), Retry(), Uneven(1.0)], 1),
         ([], 0),
     ],
     ids=[
@@ -308,6 +326,7 @@ async def nothing(call: Any) -> None:
         "two timeouts",
         "three timeouts",
         "one of the user's own",
+        "uneven timeouts",
         "none",
     ],
 )

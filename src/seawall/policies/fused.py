@@ -4,7 +4,7 @@ The rules:
 
 1. Fused are neighbours in the advised order, each one optional: ``Timeout`` for the whole call,
    ``Retry``, ``CircuitBreaker``, ``Bulkhead``, ``Timeout`` per attempt. A subclass is a policy of
-   its own, and stays a step of its own.
+   its own, and stays a step of its own; but for a timeout that only says other seconds.
 2. The fused step has a way of its own only for what is usual: asyncio, a closed circuit, a free
    slot. There nothing waits between the entering of the first policy and the function. All else
    goes the way of the ``run`` of each policy, and so does each attempt after the first.
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from seawall.core.call import Call, Proceed
     from seawall.core.policy import Policy
     from seawall.core.waiting import Slots
-    from seawall.policies.timeout.running import Lane
 
 T = TypeVar("T")
 
@@ -76,12 +75,25 @@ def _last_row(policies: Sequence[Policy]) -> tuple[Row, int]:
     found: dict[str, Policy] = {}
     place = len(_KINDS)
     for policy in reversed(policies):
-        places = [p for p in range(place) if _KINDS[p] is type(policy)]
+        places = [p for p in range(place) if _is_plain(policy, _KINDS[p])]
         if not places:
             break
         place = places[-1]
         found[Row._fields[place]] = policy
     return Row(**found), len(found)
+
+
+def _is_plain(policy: Policy, kind: type[Policy]) -> bool:
+    """Say whether a policy does just what this kind does."""
+    if type(policy) is kind:
+        return True
+    # A timeout may have other seconds for each call.
+    return kind is Timeout and isinstance(policy, Timeout) and type(policy).run is Timeout.run
+
+
+def _varies(timeout: Timeout | None) -> bool:
+    """Say whether a timeout may have other seconds for each call."""
+    return timeout is not None and type(timeout).seconds_for is not Timeout.seconds_for
 
 
 def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
@@ -102,14 +114,15 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
     if breaker is not None:
         circuit = breaker._circuit
         sent, silence = circuit._sent, circuit._silence
+    total_varies, varies = _varies(total), _varies(timeout)
     # What belongs to the loop on which the policies are. They leave it only once it is closed.
     loop: Any = None
     slots: Slots | None = None
-    total_lane: Lane | None = None
-    lane: Lane | None = None
+    total_lane: Any = None
+    usual_lane: Any = None
 
     def move(call: Call[Any]) -> None:
-        nonlocal loop, slots, total_lane, lane
+        nonlocal loop, slots, total_lane, usual_lane
         new: Any = call.loop
         if total is not None:
             total_lane = total.find_lane(call, new)
@@ -122,7 +135,7 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
                 bulkhead._move(new)
             slots = bulkhead._slots
         if timeout is not None:
-            lane = timeout.find_lane(call, new)
+            usual_lane = timeout.find_lane(call, new)
         loop = new
 
     def refuse(call: Call[Any], now: float) -> None:
@@ -158,12 +171,13 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
         whole = running = ticket = first = None
         task: Any = None
         if total_lane is not None:
+            lane = total.find_lane(call, loop) if total_varies else total_lane
             task = current_task(loop)
             whole = Running()
-            whole.lane = total_lane
+            whole.lane = lane
             whole.loop = loop
             whole.task = task
-            whole.when = when = now + total_lane.seconds
+            whole.when = when = now + lane.seconds
             whole.fired = whole.ended = False
             whole.outer = whole_outer = call.scope
             whole_deadline = call.deadline
@@ -171,9 +185,9 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
             if when < whole_deadline:
                 call.deadline = when
             call.scope = whole
-            total_lane.entries[whole] = None
-            if total_lane.timer is None:
-                total_lane.arm(when)
+            lane.entries[whole] = None
+            if lane.timer is None:
+                lane.arm(when)
             whole_token = set_scope(whole)
         if circuit is not None:
             breaker._seen = now
@@ -197,7 +211,8 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
             call.ticket = ticket
         if held is not None:
             held.in_flight += 1
-        if lane is not None:
+        if usual_lane is not None:
+            lane = timeout.find_lane(call, loop) if varies else usual_lane
             if task is None:
                 task = current_task(loop)
             running = Running()
