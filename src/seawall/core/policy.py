@@ -257,7 +257,20 @@ class Policy(Advised, ABC):
 
         @wraps(function)
         async def behind_policy(*args: Any, **kwargs: Any) -> Any:
-            return await self.execute(function, *args, **kwargs)
+            # What `execute` does, without a coroutine more.
+            if self._gate is not None:
+                self._gate()
+            call: Call[Any] = Call()
+            call.begin(function, args, kwargs)
+            call.pipeline = self
+            rest = self.entry()(call)
+            try:
+                result = await rest
+            except BaseException:
+                call.fail()
+                raise
+            call.forget_verdict()
+            return result
 
         return behind_policy
 

@@ -12,10 +12,13 @@ The rules:
    wrong; what has gone wrong is handed to the policy's own methods.
 """
 
+# What belongs to one policy is bound where that policy is there, which no checker sees.
+# pyright: reportPossiblyUnbound=false, reportOptionalMemberAccess=false
+
 from __future__ import annotations
 
 from asyncio import current_task
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from seawall.core.deadline import current_scope, leave
 from seawall.core.observe import is_heard
@@ -34,53 +37,48 @@ if TYPE_CHECKING:
 
     from seawall.core.call import Call, Proceed
     from seawall.core.policy import Policy
-    from seawall.core.waiting import Slots
 
 T = TypeVar("T")
 
 _CLOSED = State.CLOSED
 _SUCCESS = Kind.SUCCESS
-set_scope, reset_scope = current_scope.set, current_scope.reset
+_set_scope, _reset_scope = current_scope.set, current_scope.reset
 
-
-class Row(NamedTuple):
-    """The policies of one fused step, outermost first; what is missing is ``None``."""
-
-    # Not typed further: no checker sees that what one policy needs is there if the policy is.
-    total: Any = None
-    retry: Any = None
-    breaker: Any = None
-    bulkhead: Any = None
-    timeout: Any = None
-
-
-_KINDS: Final[tuple[type[Policy], ...]] = (Timeout, Retry, CircuitBreaker, Bulkhead, Timeout)
+_ORDER: Final[dict[str, type[Policy]]] = {
+    "total": Timeout,
+    "retry": Retry,
+    "breaker": CircuitBreaker,
+    "bulkhead": Bulkhead,
+    "timeout": Timeout,
+}
+# Alone, the others are as quick by themselves.
+_WORTH: Final = ("breaker", "timeout")
 
 
 def link_all(policies: Sequence[Policy], proceed: Proceed[T]) -> Proceed[T]:
     """Put policies around the rest of a pipeline, the first one outermost."""
     rest = list(policies)
     while rest:
-        row, length = _last_row(rest)
-        if length > 1 or row.breaker is not None or row.timeout is not None:
-            proceed = _fuse(row, proceed)
-            del rest[-length:]
+        row = _last_row(rest)
+        if len(row) > 1 or any(place in row for place in _WORTH):
+            proceed = FusedRow(proceed, **row).step
+            del rest[-len(row) :]
         else:
             proceed = rest.pop().link(proceed)
     return proceed
 
 
-def _last_row(policies: Sequence[Policy]) -> tuple[Row, int]:
-    """Return the longest row at the end of these policies, and how many are in it."""
-    found: dict[str, Policy] = {}
-    place = len(_KINDS)
+def _last_row(policies: Sequence[Policy]) -> dict[str, Any]:
+    """Return the longest row at the end of these policies, each with its place."""
+    row: dict[str, Any] = {}
+    places = list(_ORDER)
     for policy in reversed(policies):
-        places = [p for p in range(place) if _is_plain(policy, _KINDS[p])]
+        while places and not _is_plain(policy, _ORDER[places[-1]]):
+            places.pop()
         if not places:
             break
-        place = places[-1]
-        found[Row._fields[place]] = policy
-    return Row(**found), len(found)
+        row[places.pop()] = policy
+    return row
 
 
 def _is_plain(policy: Policy, kind: type[Policy]) -> bool:
@@ -96,82 +94,89 @@ def _varies(timeout: Timeout | None) -> bool:
     return timeout is not None and type(timeout).seconds_for is not Timeout.seconds_for
 
 
-def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
-    """Return the step of a row of policies."""
-    total, retry, breaker, bulkhead, timeout = row
-    # What an attempt after the first one runs, and what an unusual call runs.
-    attempt = proceed
-    for policy in (timeout, bulkhead, breaker):
-        if policy is not None:
-            attempt = policy.link(attempt)
-    apart = attempt
-    for policy in (retry, total):
-        if policy is not None:
-            apart = policy.link(apart)
-    circuit: Any = None
-    sent: Any = None
-    silence: Any = None
-    if breaker is not None:
-        circuit = breaker._circuit
-        sent, silence = circuit._sent, circuit._silence
-    total_varies, varies = _varies(total), _varies(timeout)
-    # What belongs to the loop on which the policies are. They leave it only once it is closed.
-    loop: Any = None
-    slots: Slots | None = None
-    total_lane: Any = None
-    usual_lane: Any = None
+class FusedRow:
+    """Some policies as one step, around the rest of a pipeline.
 
-    def move(call: Call[Any]) -> None:
-        nonlocal loop, slots, total_lane, usual_lane
-        new: Any = call.loop
-        if total is not None:
-            total_lane = total.find_lane(call, new)
-        if retry is not None and retry._loop is not new:
-            retry._move(new)
-        if breaker is not None and breaker._loop is not new:
-            breaker._move(new, new.time())
-        if bulkhead is not None:
-            if bulkhead._loop is not new:
-                bulkhead._move(new)
-            slots = bulkhead._slots
-        if timeout is not None:
-            usual_lane = timeout.find_lane(call, new)
-        loop = new
+    Args:
+        proceed: the rest of the pipeline.
+        total: the outermost policy, if there is one; likewise the others, from outside inwards.
+    """
 
-    def refuse(call: Call[Any], now: float) -> None:
-        """Raise a refusal at once, where nothing else would come of the call."""
-        if circuit._state is _CLOSED or breaker._has_extras or is_heard(breaker):
-            return
-        if retry is not None and (
-            retry._matches is not None or call.attempt > 1 or is_heard(retry)
-        ):
-            return
-        breaker._seen = now
-        if circuit.refuses(now):
-            if retry is not None:
-                record_attempt(call, "CircuitOpenError")
-            raise circuit.refusal(now, call.key)
+    # Slots and a method, no closures: there may be a pipeline for each of very many keys.
+    __slots__ = (
+        "_apart",
+        "_attempt",
+        "_breaker",
+        "_bulkhead",
+        "_circuit",
+        "_lane",
+        "_loop",
+        "_proceed",
+        "_retry",
+        "_slots",
+        "_timeout",
+        "_total",
+        "_total_lane",
+        "_total_varies",
+        "_varies",
+    )
 
-    async def step(call: Call[T]) -> T:
+    def __init__(
+        self,
+        proceed: Proceed[Any],
+        *,
+        total: Timeout | None = None,
+        retry: Retry | None = None,
+        breaker: CircuitBreaker | None = None,
+        bulkhead: Bulkhead | None = None,
+        timeout: Timeout | None = None,
+    ) -> None:
+        self._proceed: Any = proceed
+        # What an attempt after the first one runs.
+        self._attempt = _linked([breaker, bulkhead, timeout], proceed)
+        # What an unusual call runs.
+        self._apart: Any = _linked([total, retry], self._attempt)
+        # Not typed further: no checker sees that what one policy needs is there if the policy is.
+        self._total: Any = total
+        self._retry: Any = retry
+        self._breaker: Any = breaker
+        self._bulkhead: Any = bulkhead
+        self._timeout: Any = timeout
+        self._circuit: Any = None if breaker is None else breaker._circuit
+        self._total_varies, self._varies = _varies(total), _varies(timeout)
+        # What belongs to the loop that the policies are on. They leave it only once it is closed.
+        self._loop: Any = None
+        self._slots: Any = None
+        self._total_lane: Any = None
+        self._lane: Any = None
+
+    async def step(self, call: Call[Any]) -> Any:
+        """Run the rest of the pipeline behind all policies of the row."""
+        loop = self._loop
         if call.loop is not loop:
             if not call.on_asyncio:
-                return await apart(call)
-            move(call)
+                return await self._apart(call)
+            self._move(call)
+            loop = self._loop
         now = loop.time()
-        held = slots
-        if circuit is not None and (
-            circuit._state is not _CLOSED
-            or breaker._has_extras
-            or (sent and now - silence.youngest > silence.patience)
-        ):
-            refuse(call, now)
-            return await apart(call)
-        if held is not None and (held.in_flight >= held.limit or held.queue):
-            return await apart(call)
+        circuit, slots = self._circuit, self._slots
+        if circuit is not None:
+            breaker, sent, silence = self._breaker, circuit._sent, circuit._silence
+            if (
+                circuit._state is not _CLOSED
+                or breaker._has_extras
+                or (sent and now - silence.youngest > silence.patience)
+            ):
+                self._refuse(call, now)
+                return await self._apart(call)
+        if slots is not None and (slots.in_flight >= slots.limit or slots.queue):
+            return await self._apart(call)
         whole = running = ticket = first = None
         task: Any = None
-        if total_lane is not None:
-            lane = total.find_lane(call, loop) if total_varies else total_lane
+        lane = self._total_lane
+        if lane is not None:
+            if self._total_varies:
+                lane = self._total.find_lane(call, loop)
             task = current_task(loop)
             whole = Running()
             whole.lane = lane
@@ -188,7 +193,7 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
             lane.entries[whole] = None
             if lane.timer is None:
                 lane.arm(when)
-            whole_token = set_scope(whole)
+            whole_token = _set_scope(whole)
         if circuit is not None:
             breaker._seen = now
             traffic = circuit._traffic
@@ -209,10 +214,12 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
             ticket.outer = outer_ticket = call.ticket
             sent[ticket] = None
             call.ticket = ticket
-        if held is not None:
-            held.in_flight += 1
-        if usual_lane is not None:
-            lane = timeout.find_lane(call, loop) if varies else usual_lane
+        if slots is not None:
+            slots.in_flight += 1
+        lane = self._lane
+        if lane is not None:
+            if self._varies:
+                lane = self._timeout.find_lane(call, loop)
             if task is None:
                 task = current_task(loop)
             running = Running()
@@ -222,30 +229,30 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
             running.when = when = now + lane.seconds
             running.fired = running.ended = False
             running.outer = outer = call.scope
-            outer_deadline = call.deadline
+            deadline = call.deadline
             cancelling = task.cancelling()
-            if when < outer_deadline:
+            if when < deadline:
                 call.deadline = when
             call.scope = running
             lane.entries[running] = None
             if lane.timer is None:
                 lane.arm(when)
-            token = set_scope(running)
+            token = _set_scope(running)
         try:
             try:
-                result = await proceed(call)
+                result = await self._proceed(call)
             except BaseException as error:
                 if running is not None:
                     running.cancelling = cancelling
                     running.token = token
-                    running.outer_deadline = outer_deadline
-                raised = fail(call, running, task, held, ticket, error)
+                    running.outer_deadline = deadline
+                raised = self._fail(call, running, task, slots, ticket, error)
                 try:
-                    if retry is None or not isinstance(raised, Exception):
+                    if self._retry is None or not isinstance(raised, Exception):
                         if raised is error:
                             raise
                         raise raised from raised.__cause__
-                    first = _First(attempt, error=raised)
+                    first = _First(self._attempt, error=raised)
                 finally:
                     # This frame is on its traceback.
                     del raised
@@ -254,41 +261,45 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
                     if running.fired:
                         task.uncancel()
                     del running.lane.entries[running]
+                    # Child tasks may keep it in their context for as long as they live.
                     running.ended = True
                     running.task = None
                     if call.is_block:
                         leave(running)
                     else:
                         try:
-                            reset_scope(token)
+                            _reset_scope(token)
                         except ValueError:
                             leave(running)
                     call.scope = outer
-                    call.deadline = outer_deadline
-                if held is not None:
-                    if call.open is None:
-                        held.in_flight -= 1
-                        if held.queue:
-                            held.grant()
+                    call.deadline = deadline
+                left_open: Any = call.open
+                if slots is not None:
+                    if left_open is None:
+                        slots.in_flight -= 1
+                        if slots.queue:
+                            slots.grant()
                     else:
-                        call.open.on_release(held.release)
-                if call.classifier is None and call.open is None:
+                        left_open.on_release(slots.release)
+                if call.classifier is None and left_open is None:
                     if ticket is not None:
                         call.ticket = outer_ticket
                         now = loop.time()
+                        evidence = circuit._evidence
                         if (
                             ticket in sent
                             and ticket.generation == circuit._closed_generation
-                            and now < circuit._evidence.quiet_until
+                            and now < evidence.quiet_until
                             and ticket.first
                             and now - silence.youngest <= silence.usual_lag
                         ):
                             del sent[ticket]
                             if ticket.start > silence.youngest:  # noqa: PLR1730 - `max` is slower
                                 silence.youngest = ticket.start
-                            circuit._evidence.quiet += 1
+                            evidence.quiet += 1
                         else:
                             circuit.settle(ticket, _SUCCESS, now)
+                    retry = self._retry
                     if retry is not None:
                         budget = retry.budget
                         if (
@@ -298,9 +309,9 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
                         ):
                             budget.earn()
                 else:
-                    first = judge(call, ticket, result)
+                    first = self._judge(call, ticket, result)
             if first is not None:
-                result = await retry.run(call, first)
+                result = await self._retry.run(call, first)
         except BaseException as error:
             raised = error
             try:
@@ -308,7 +319,7 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
                     whole.cancelling = whole_cancelling
                     whole.token = whole_token
                     whole.outer_deadline = whole_deadline
-                    raised = total.end(whole, call, task, error)
+                    raised = self._total.end(whole, call, task, error)
                 if raised is error:
                     raise
                 raise raised from raised.__cause__
@@ -325,56 +336,95 @@ def _fuse(row: Row, proceed: Proceed[T]) -> Proceed[T]:
                 leave(whole)
             else:
                 try:
-                    reset_scope(whole_token)
+                    _reset_scope(whole_token)
                 except ValueError:
                     leave(whole)
             call.scope = whole_outer
             call.deadline = whole_deadline
         return result
 
-    def fail(  # noqa: PLR0917 - all that an attempt holds
-        call: Call[T],
+    def _move(self, call: Call[Any]) -> None:
+        """Have the policies follow the call to its loop."""
+        loop: Any = call.loop
+        if self._total is not None:
+            self._total_lane = self._total.find_lane(call, loop)
+        for policy in (self._retry, self._bulkhead):
+            if policy is not None and policy._loop is not loop:
+                policy._move(loop)
+        if self._breaker is not None and self._breaker._loop is not loop:
+            self._breaker._move(loop, loop.time())
+        if self._bulkhead is not None:
+            self._slots = self._bulkhead._slots
+        if self._timeout is not None:
+            self._lane = self._timeout.find_lane(call, loop)
+        self._loop = loop
+
+    def _refuse(self, call: Call[Any], now: float) -> None:
+        """Raise a refusal at once, where nothing else would come of the call."""
+        circuit, breaker, retry = self._circuit, self._breaker, self._retry
+        if circuit._state is _CLOSED or breaker._has_extras or is_heard(breaker):
+            return
+        if retry is not None and (
+            retry._matches is not None or call.attempt > 1 or is_heard(retry)
+        ):
+            return
+        breaker._seen = now
+        if circuit.refuses(now):
+            if retry is not None:
+                record_attempt(call, "CircuitOpenError")
+            raise circuit.refusal(now, call.key)
+
+    def _fail(  # noqa: PLR0917 - all that an attempt holds
+        self,
+        call: Call[Any],
         running: Running | None,
         task: Any,
-        held: Slots | None,
+        slots: Any,
         ticket: Ticket | None,
         error: BaseException,
     ) -> BaseException:
         """End an attempt that raises; return what is raised then."""
         try:
             if running is not None:
-                error = timeout.end(running, call, task, error)
+                error = self._timeout.end(running, call, task, error)
         except BaseException as raised:
             error = raised
-        if held is not None:
-            held.release()
+        if slots is not None:
+            slots.release()
         try:
             if ticket is not None:
-                breaker._settle_error(call, ticket, error)
+                self._breaker._settle_error(call, ticket, error)
         except BaseException as raised:
             return raised
         return error
 
-    def judge(call: Call[T], ticket: Ticket | None, result: T) -> _First | None:
+    def _judge(self, call: Call[Any], ticket: Ticket | None, result: object) -> _First | None:
         """Settle an attempt by what it returned; return it if there may be another one."""
+        retry = self._retry
         if ticket is not None:
             call.ticket = ticket.outer
             try:
-                breaker._settle_result(call, ticket, result)
+                self._breaker._settle_result(call, ticket, result)
             except Exception as error:
                 if retry is None:
                     raise
-                return _First(attempt, error=error)
+                return _First(self._attempt, error=error)
         if retry is None:
             return None
         verdict = call.judge_result(result)
         if verdict.retryable:
-            return _First(attempt, result=result)
+            return _First(self._attempt, result=result)
         if call.attempt == 1 and verdict.kind is _SUCCESS:
             retry._earn()
         return None
 
-    return step
+
+def _linked(policies: Sequence[Policy | None], proceed: Proceed[T]) -> Proceed[T]:
+    """Put each policy as a step of its own around the rest of a pipeline."""
+    for policy in reversed(policies):
+        if policy is not None:
+            proceed = policy.link(proceed)
+    return proceed
 
 
 class _First:

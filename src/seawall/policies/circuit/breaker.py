@@ -120,17 +120,16 @@ class CircuitBreaker(CircuitControls):
 
     def link(self, proceed: Proceed[T]) -> Proceed[T]:
         """Put the breaker around the rest of a pipeline."""
-        run = self.run
-        circuit = self._circuit
 
         def step(call: Call[T]) -> Awaitable[T]:
             # A refusal is raised right here: it costs no coroutine, and two frames less.
             # With a parent it may be the parent's, and each arrival may end calls that are stalled.
+            circuit = self._circuit
             if circuit._state is not _CLOSED and call.loop is self._loop and not self._has_extras:
                 self._seen = now = call.loop.time()
                 if circuit.refuses(now):
                     raise self._tell_refusal(call, circuit.refusal(now, call.key))
-            return run(call, proceed)
+            return self.run(call, proceed)
 
         return step
 
