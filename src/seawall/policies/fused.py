@@ -13,7 +13,7 @@ The rules:
 """
 
 # What belongs to one policy is bound where that policy is there, which no checker sees.
-# pyright: reportPossiblyUnbound=false, reportOptionalMemberAccess=false
+# pyright: reportPossiblyUnboundVariable=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 
