@@ -35,7 +35,14 @@ class Body:
             raise state.error
         if state.closed:
             raise StopAsyncIteration
-        return await state.read()
+        try:
+            return await state.reader.next()
+        except GeneratorExit:
+            state.end_at_once()
+            raise
+        except BaseException as error:
+            await state.stop(error)
+            raise
 
     async def aclose(self) -> None:
         """Close the body; before its end, that counts neither for nor against the dependency."""

@@ -106,7 +106,16 @@ class Exchange(JudgedCall):
         body = OpenBody(response.stream, self.loop, on_asyncio=self.on_asyncio, repair=repair)
         self.bodies.append(body)
         try:
-            await self._take_charge(response, body)
+            healthy = response.status_code < 400
+            if not healthy and self._may_be_retried(response):
+                await body.read_ahead(self.deadline)
+            endless = is_endless(response)
+            if not body.closed:
+                self._watch(body, endless=endless)
+            buffered = transport.buffer_response
+            if buffered is not None and healthy and not endless:
+                await body.buffer(buffered, length_of(response))
+            self._take_charge(response, body, endless=endless)
         except GeneratorExit:
             body.end_at_once()
             raise
@@ -155,7 +164,8 @@ class Exchange(JudgedCall):
         kind: Any = request.__class__
         attempt = kind.__new__(kind)
         attempt.__dict__.update(request.__dict__)
-        attempt.headers = request.headers.copy()
+        # Its own `copy` would first look for the encoding, which nobody needs.
+        attempt.headers = self._transport.family.client.Headers(request.headers)
         extensions = dict(request.extensions)
         for name, value in extensions.items():
             if name == "timeout":
@@ -172,25 +182,17 @@ class Exchange(JudgedCall):
         if seconds < inf and name not in attempt.headers:
             attempt.headers[name] = str(max(1, int(seconds * 1000)))
 
-    async def _take_charge(self, response: Any, body: OpenBody) -> None:
-        transport = self._transport
-        if response.status_code >= 400:
-            head = judge_response(response.status_code, response.headers)
-            if self.permit(head).retryable:
-                await body.read_ahead(self.deadline)
-        endless = is_endless(response)
-        if not body.closed:
-            self._watch(body, endless=endless)
-        buffered = transport.buffer_response
-        if buffered is not None and response.status_code < 400 and not endless:
-            await body.buffer(buffered, length_of(response))
-        response.stream = transport.family.body(body)
+    def _may_be_retried(self, response: Any) -> bool:
+        return self.permit(judge_response(response.status_code, response.headers)).retryable
+
+    def _take_charge(self, response: Any, body: OpenBody, *, endless: bool) -> None:
+        response.stream = self._transport.family.body(body)
         body.head = verdict = self.judge_result(response)
         body.empty = is_empty(response)
         if body.closed:
             return
         self.open = body
-        if transport.release == "headers":
+        if self._transport.release == "headers":
             body.end(verdict)
         elif endless and self._is_probe():
             # A probe that waits for the end of an event stream would hold the circuit half-open.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
+
+_SWITCHING_PROTOCOLS: Final = 101
+_WITHOUT_A_BODY: Final = frozenset({204, 304})
 
 
 def is_endless(response: Any) -> bool:
     """Say whether a response may go on for as long as both sides wish."""
+    if response.status_code == _SWITCHING_PROTOCOLS:
+        return True
     kind: str = response.headers.get("content-type", "")
-    return response.status_code == HTTPStatus.SWITCHING_PROTOCOLS or (
-        kind.lstrip().lower().startswith("text/event-stream")
-    )
+    return kind.lstrip().lower().startswith("text/event-stream")
 
 
 def length_of(response: Any) -> int:
@@ -22,7 +24,4 @@ def length_of(response: Any) -> int:
 
 def is_empty(response: Any) -> bool:
     """Say whether the head of a response tells that no body follows (RFC 9112, section 6.3)."""
-    status: int = response.status_code
-    return status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED} or (
-        response.request.method == "HEAD"
-    )
+    return response.status_code in _WITHOUT_A_BODY or response.request.method == "HEAD"

@@ -63,13 +63,11 @@ class OpenBody(OpenAttempt):
         ahead: chunks that were read before the caller asked for them.
         closed: whether the end has begun.
         error: what a read raises beyond what was read ahead.
+        reader: reads the stream.
     """
 
     __slots__ = (
         "_alarm",
-        "_loop",
-        "_on_asyncio",
-        "_reader",
         "_repair",
         "ahead",
         "closed",
@@ -77,6 +75,7 @@ class OpenBody(OpenAttempt):
         "error",
         "handed_out",
         "head",
+        "reader",
     )
 
     def __init__(
@@ -89,9 +88,7 @@ class OpenBody(OpenAttempt):
         self.ahead: deque[bytes] = deque()
         self.closed = False
         self.error: BaseException | None = None
-        self._reader = Reader(stream, loop, on_asyncio=on_asyncio)
-        self._loop: Any = loop
-        self._on_asyncio = on_asyncio
+        self.reader = Reader(stream, loop, on_asyncio=on_asyncio)
         self._repair = repair
         self._alarm: TimerHandle | None = None
 
@@ -102,35 +99,23 @@ class OpenBody(OpenAttempt):
 
         Reads then raise what ``timed_out`` returns.
         """
-        reader = self._reader
+        reader = self.reader
         reader.deadline = deadline
         reader.idle = idle
         reader.timed_out = timed_out
-        if self._on_asyncio and deadline < inf:
-            self._alarm = self._loop.call_at(deadline, self._expire)
+        if reader.on_asyncio and deadline < inf:
+            self._alarm = reader.loop.call_at(deadline, self._expire)
 
-    async def read(self) -> bytes:
-        """Return the next chunk from the stream; its end, or an error, ends the attempt.
-
-        Raises:
-            StopAsyncIteration: the body is complete.
-        """
-        try:
-            return await self._reader.next()
-        except StopAsyncIteration:
+    async def stop(self, error: BaseException) -> None:
+        """End the attempt with what a read has raised: the end of the body, or an error."""
+        if isinstance(error, StopAsyncIteration):
             await self.finish(self.head, clean=True)
-            raise
-        except GeneratorExit:
-            self.end_at_once()
-            raise
-        except BaseException as error:
-            try:
-                await self.finish(
-                    verdict_on_end(self.head, error, self._loop, empty=self.empty), clean=False
-                )
-            except Exception:
-                pass
-            raise
+            return
+        verdict = verdict_on_end(self.head, error, self.reader.loop, empty=self.empty)
+        try:
+            await self.finish(verdict, clean=False)
+        except Exception:
+            pass
 
     async def read_ahead(self, deadline: float) -> None:
         """Read up to the drain cap before anybody asks; what was read stays readable.
@@ -141,8 +126,8 @@ class OpenBody(OpenAttempt):
             deadline: loop time at which the attempt ends. At most half of what is left is used,
                 so that a slow body does not make a timeout of an answer.
         """
-        reader = self._reader
-        now = self._loop.time()
+        reader = self.reader
+        now = reader.loop.time()
         until = now + min(DRAIN_SECONDS, (deadline - now) / 2)
         try:
             while reader.size < DRAIN_BYTES:
@@ -166,8 +151,8 @@ class OpenBody(OpenAttempt):
         if length > most:
             return
         try:
-            while self._reader.size <= most:
-                self.ahead.append(await self._reader.next())
+            while self.reader.size <= most:
+                self.ahead.append(await self.reader.next())
         except StopAsyncIteration:
             await self.finish(None, clean=True)
 
@@ -175,15 +160,14 @@ class OpenBody(OpenAttempt):
         """Read the rest up to the drain cap, so that the connection can serve again, and end."""
         try:
             if not self.closed:
-                await self._drain()
-                await self.finish(None, clean=self._reader.complete)
+                await self.finish(None, clean=await self._drain())
         finally:
             self.end(verdict)
 
     async def close(self) -> None:
         """End the body early, as the caller wishes."""
         await self.finish(
-            verdict_on_end(self.head, None, self._loop, empty=self.empty), clean=False
+            verdict_on_end(self.head, None, self.reader.loop, empty=self.empty), clean=False
         )
 
     async def finish(self, verdict: Verdict | None, *, clean: bool) -> None:
@@ -193,7 +177,7 @@ class OpenBody(OpenAttempt):
         self.closed = True
         self._disarm()
         try:
-            await self._reader.close()
+            await self.reader.close()
         except GeneratorExit:
             self._repair()
             raise
@@ -210,12 +194,12 @@ class OpenBody(OpenAttempt):
     def end_at_once(self) -> None:
         """End where nothing can be awaited; the connection is dropped, and closes as it may."""
         self._drop()
-        self.end(verdict_on_end(self.head, None, self._loop, empty=self.empty))
+        self.end(verdict_on_end(self.head, None, self.reader.loop, empty=self.empty))
 
     def abandon(self) -> None:
         """End the body from a finalizer, in whatever thread that runs."""
         try:
-            self._loop.call_soon_threadsafe(self._end_in_background)
+            self.reader.loop.call_soon_threadsafe(self._end_in_background)
         except RuntimeError:
             # Its loop is closed, and there is no connection any more.
             self.end_at_once()
@@ -223,8 +207,8 @@ class OpenBody(OpenAttempt):
     def _end_in_background(self) -> None:
         if self.closed:
             return
-        if self._on_asyncio:
-            task = self._loop.create_task(self.close())
+        if self.reader.on_asyncio:
+            task = self.reader.loop.create_task(self.close())
             _closing.add(task)
             task.add_done_callback(_closing.discard)
             task.add_done_callback(forget_error)
@@ -235,19 +219,20 @@ class OpenBody(OpenAttempt):
     def _expire(self) -> None:
         """End the body at its deadline: through the read that waits, or without one."""
         self._alarm = None
-        if not self._reader.interrupt("call") and not self.closed:
-            self.error = self._reader.timed_out("call")
+        if not self.reader.interrupt("call") and not self.closed:
+            self.error = self.reader.timed_out("call")
             self.ahead.clear()
             self._end_in_background()
 
-    async def _drain(self) -> None:
-        reader = self._reader
+    async def _drain(self) -> bool:
+        """Read up to the cap; say whether the body has ended."""
+        reader = self.reader
         try:
             with anyio.move_on_after(DRAIN_SECONDS):
                 while reader.size < DRAIN_BYTES:
                     await reader.next()
         except StopAsyncIteration:
-            pass
+            return True
         except Exception:
             pass
         except GeneratorExit:
@@ -256,6 +241,7 @@ class OpenBody(OpenAttempt):
         except BaseException:
             await self.finish(None, clean=False)
             raise
+        return False
 
     def _drop(self) -> None:
         self.closed = True
@@ -263,7 +249,7 @@ class OpenBody(OpenAttempt):
         self._repair()
 
     def _disarm(self) -> None:
-        self._reader.rest()
+        self.reader.rest()
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None

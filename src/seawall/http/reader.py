@@ -18,7 +18,7 @@ import anyio
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from seawall.core.clock import Loop
 
@@ -38,22 +38,22 @@ class Reader:
         idle: seconds that each read may wait.
         timed_out: makes the error of a read that was ended, by what ended it.
         size: bytes read so far.
-        complete: whether the end of the stream was reached.
+        loop: the loop of the call.
+        on_asyncio: whether that is asyncio's.
     """
 
     __slots__ = (
         "_alarm",
         "_fired",
         "_iterator",
-        "_loop",
-        "_on_asyncio",
         "_pending",
         "_since",
         "_stream",
         "_task",
-        "complete",
         "deadline",
         "idle",
+        "loop",
+        "on_asyncio",
         "size",
         "timed_out",
     )
@@ -63,10 +63,9 @@ class Reader:
         self.idle: float = inf
         self.timed_out: Callable[[Phase], BaseException] = TimeoutError
         self.size = 0
-        self.complete = False
+        self.loop: Any = loop
+        self.on_asyncio = on_asyncio
         self._stream = stream
-        self._loop: Any = loop
-        self._on_asyncio = on_asyncio
         self._iterator: AsyncIterator[bytes] | None = None
         self._pending: Task[bytes | None] | None = None
         self._task: Task[Any] | None = None
@@ -81,12 +80,10 @@ class Reader:
             StopAsyncIteration: there is none.
             BaseException: what ``timed_out`` makes, at the deadline or when it has waited too long.
         """
-        if self.deadline == inf and self.idle == inf:
-            return await self._advance()
         if self._fired is not None:
             # The last chunk came in spite of the cancellation.
             raise self.timed_out(self._fired)
-        task = current_task() if self._on_asyncio else None
+        task = current_task(self.loop) if self.on_asyncio else None
         if task is None:
             return await self._next_within_scope()
         if self.idle < inf:
@@ -94,7 +91,7 @@ class Reader:
         cancelling = task.cancelling()
         self._task = task
         try:
-            chunk = await self._advance()
+            chunk = await self._coming()
         except BaseException as error:
             fired = self._fired
             if fired and task.uncancel() <= cancelling and isinstance(error, CancelledError):
@@ -103,6 +100,7 @@ class Reader:
         else:
             if self._fired:
                 task.uncancel()
+            self.size += len(chunk)
             return chunk
         finally:
             self._task = None
@@ -115,14 +113,14 @@ class Reader:
         Raises:
             StopAsyncIteration: there is none.
         """
-        if not self._on_asyncio:
+        if not self.on_asyncio:
             return await self._advance()
         # In a task of its own: to cancel the read itself would be the end of the stream.
         pending = self._pending
         if pending is None:
             pending = self._pending = create_task(_next_or_end(self._open()))
-        await wait_for({pending}, timeout=max(0.0, until - self._loop.time()))
-        return await self._take(pending) if pending.done() else None
+        await wait_for({pending}, timeout=max(0.0, until - self.loop.time()))
+        return await self._advance() if pending.done() else None
 
     def interrupt(self, phase: Phase) -> bool:
         """End the read that waits with our timeout; say whether there is one."""
@@ -138,27 +136,34 @@ class Reader:
             self._alarm.cancel()
             self._alarm = None
 
-    async def close(self) -> None:
-        """Close the stream."""
+    def close(self) -> Awaitable[None]:
+        """Return what closes the stream."""
         pending, self._pending = self._pending, None
         self._iterator = None
         if pending is not None:
-            pending.cancel()
-            pending.add_done_callback(forget_error)
-            await wait_for({pending})
+            return self._close_after(pending)
+        closing: Awaitable[None] = self._stream.aclose()
+        return closing
+
+    async def _close_after(self, pending: Task[bytes | None]) -> None:
+        pending.cancel()
+        pending.add_done_callback(forget_error)
+        await wait_for({pending})
         await self._stream.aclose()
 
     async def _next_within_scope(self) -> bytes:
-        idle_until = self._loop.time() + self.idle
+        if self.deadline == inf and self.idle == inf:
+            return await self._advance()
+        idle_until = self.loop.time() + self.idle
         with anyio.CancelScope(deadline=min(self.deadline, idle_until)):
             return await self._advance()
         raise self.timed_out("idle" if idle_until < self.deadline else "call")
 
     def _watch(self) -> None:
         """Note that a read begins to wait; the alarm, armed once, looks at it when it goes off."""
-        self._since = self._loop.time()
+        self._since = self.loop.time()
         if self._alarm is None:
-            self._alarm = self._loop.call_at(self._since + self.idle, self._look)
+            self._alarm = self.loop.call_at(self._since + self.idle, self._look)
 
     def _look(self) -> None:
         self._alarm = None
@@ -166,30 +171,27 @@ class Reader:
             # The next read arms it again.
             return
         due = self._since + self.idle
-        if self._loop.time() < due:
-            self._alarm = self._loop.call_at(due, self._look)
+        if self.loop.time() < due:
+            self._alarm = self.loop.call_at(due, self._look)
         else:
             self.interrupt("idle")
 
     async def _advance(self) -> bytes:
-        pending = self._pending
-        if pending is not None:
-            return await self._take(pending)
-        try:
-            chunk = await (self._iterator or self._open()).__anext__()
-        except StopAsyncIteration:
-            self.complete = True
-            raise
+        chunk = await self._coming()
         self.size += len(chunk)
         return chunk
+
+    def _coming(self) -> Awaitable[bytes]:
+        """Return what the next chunk comes from."""
+        if self._pending is not None:
+            return self._take(self._pending)
+        return (self._iterator or self._open()).__anext__()
 
     async def _take(self, pending: Task[bytes | None]) -> bytes:
         chunk = await pending
         self._pending = None
         if chunk is None:
-            self.complete = True
             raise StopAsyncIteration
-        self.size += len(chunk)
         return chunk
 
     def _open(self) -> AsyncIterator[bytes]:

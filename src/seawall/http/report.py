@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, TypeAlias
-
-from seawall.core.json_ready import JsonReady
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,12 +13,10 @@ Tried: TypeAlias = "tuple[float, float, int | str]"
 """One attempt: when it began and ended (loop time), and its status or the name of its error."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report(JsonReady):
+class Report(NamedTuple):
     """What it took to get a response: ``response.extensions["seawall"]``.
 
-    ``as_dict()`` returns it in values that ``json.dumps`` takes. No URL, header or argument of the
-    request is in it.
+    No URL, header or argument of the request is in it.
 
     Attributes:
         attempts: how often it was tried to send the request.
@@ -37,6 +32,10 @@ class Report(JsonReady):
     outcomes: tuple[str, ...]
     not_retried: str | None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name, in values that ``json.dumps`` takes."""
+        return {"type": "Report", **self._asdict(), "outcomes": list(self.outcomes)}
+
 
 def report(started: float, tried: Sequence[Tried], not_retried: str | None) -> Report:
     """Return the report on a call.
@@ -48,20 +47,11 @@ def report(started: float, tried: Sequence[Tried], not_retried: str | None) -> R
     """
     if len(tried) == 1:
         ((began, _, outcome),) = tried
-        return Report(
-            attempts=1,
-            waited=began - started,
-            outcomes=(str(outcome),),
-            not_retried=not_retried,
-        )
+        return Report(1, began - started, (str(outcome),), not_retried)
     waited, free = 0.0, started
     # Of hedged attempts, some run at the same time.
     for began, ended, _ in sorted(tried, key=itemgetter(0)):
         waited += max(0.0, began - free)
         free = max(free, ended)
-    return Report(
-        attempts=len(tried),
-        waited=waited,
-        outcomes=tuple([str(outcome) for _, _, outcome in tried]),
-        not_retried=not_retried,
-    )
+    outcomes = tuple([str(outcome) for _, _, outcome in tried])
+    return Report(len(tried), waited, outcomes, not_retried)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Mapping
+from functools import lru_cache
 from math import inf
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -13,9 +14,13 @@ from seawall.core.errors import UsageError
 IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
 """RFC 9110, section 9.2.2; QUERY: RFC 10008."""
 
+SDK_COUNT: Final = "x-stainless-retry-count"
+"""The header in which the SDKs of OpenAI and Anthropic count the retries of their own."""
+
 Idempotent: TypeAlias = "bool | Callable[[Any], bool | None] | None"
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SDK_COUNT: Final = SDK_COUNT.encode()
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -93,11 +98,15 @@ def origin(request: Any) -> str:
     (RFC 6454, section 4).
     """
     url = request.url
-    scheme: str = url.scheme
-    host: str = url.raw_host.decode("ascii", "replace").lower()
+    return _origin(url.scheme, url.raw_host, url.port)
+
+
+@lru_cache
+def _origin(scheme: str, raw_host: bytes, port: int | None) -> str:
+    host = raw_host.decode("ascii", "replace").lower()
     if ":" in host:
         host = f"[{host}]"
-    return f"{scheme}://{host}:{url.port or _PORTS.get(scheme, 0)}"
+    return f"{scheme}://{host}:{port or _PORTS.get(scheme, 0)}"
 
 
 def is_idempotent(request: Any, settings: Settings, idempotent: Idempotent) -> bool:
@@ -118,12 +127,18 @@ def is_idempotent(request: Any, settings: Settings, idempotent: Idempotent) -> b
     return request.method in IDEMPOTENT_METHODS or "idempotency-key" in request.headers
 
 
+def is_from_sdk(request: Any) -> bool:
+    """Say whether an SDK sends a request that has retries of its own."""
+    # Read as bytes: to read them as text, the client first looks for the encoding of them all.
+    return _SDK_COUNT in [name.lower() for name, _ in request.headers.raw]
+
+
 def asked_seconds(request: Any) -> float:
     """Return the seconds that the caller lets a read take; ``inf`` for ever, 0.0 if not said."""
-    timeout = request.extensions.get("timeout")
-    if not _is_mapping(timeout) or "read" not in timeout:
+    try:
+        seconds = request.extensions["timeout"]["read"]
+    except (KeyError, TypeError):
         return 0.0
-    seconds = timeout["read"]
     return inf if seconds is None else float(seconds)
 
 

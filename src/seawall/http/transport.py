@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from seawall.core.checks import check_count, check_number
 from seawall.core.errors import CallTimeoutError, RejectedError, UsageError
@@ -11,7 +11,7 @@ from seawall.core.policy import Policy
 from seawall.http.exchange import Exchange
 from seawall.http.inner import check_inner, default_transport, warn_of_retries
 from seawall.http.pool import find_pools, repair
-from seawall.http.settings import check_header, origin
+from seawall.http.settings import SDK_COUNT, check_header, is_from_sdk, origin
 from seawall.http.standard import standard
 from seawall.policies.retry import Retry
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 Classify: TypeAlias = "Callable[[Outcome], Verdict | None]"
 Release: TypeAlias = Literal["body", "headers"]
-
-_SDK_COUNT: Final = "x-stainless-retry-count"
 
 
 class Resilience:
@@ -125,9 +123,9 @@ class Resilience:
         ours: RejectedError | CallTimeoutError
         try:
             exchange = Exchange(self, request)
-            from_sdk = _SDK_COUNT in request.headers
+            from_sdk = is_from_sdk(request)
             if from_sdk:
-                self._pay(exchange.started, request.headers[_SDK_COUNT])
+                self._pay(exchange.started, request.headers[SDK_COUNT])
             policy = self.policy
             if exchange.asked_total is not None:
                 policy = policy.bind(timeout=exchange.asked_total)
