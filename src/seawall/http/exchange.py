@@ -203,7 +203,8 @@ class Exchange(JudgedCall):
         deadline = self._body_deadline(endless=endless)
         idle = self._idle_timeout(endless=endless)
         if deadline < inf or idle < inf:
-            body.watch(deadline, idle, self._timed_out(deadline, idle))
+            alarm = self._transport.alarm(self.loop) if self.on_asyncio and deadline < inf else None
+            body.watch(deadline, idle, self._timed_out(deadline, idle), alarm)
 
     def _body_deadline(self, *, endless: bool) -> float:
         """Return the loop time at which the body must have ended."""

@@ -18,7 +18,6 @@ What the attempt holds, its slot, its ticket and its verdict, belongs to the end
 from __future__ import annotations
 
 from collections import deque
-from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -30,11 +29,12 @@ from seawall.http.pool import close_connections
 from seawall.http.reader import Reader, forget_error
 
 if TYPE_CHECKING:
-    from asyncio import Task, TimerHandle
+    from asyncio import Task
     from collections.abc import Callable
 
     from seawall.core.clock import Loop
     from seawall.core.verdict import Verdict
+    from seawall.http.alarm import Alarm
     from seawall.http.reader import Phase
 
 DRAIN_BYTES: Final = 64 * 1024
@@ -90,21 +90,27 @@ class OpenBody(OpenAttempt):
         self.error: BaseException | None = None
         self.reader = Reader(stream, loop, on_asyncio=on_asyncio)
         self._repair = repair
-        self._alarm: TimerHandle | None = None
+        self._alarm: Alarm | None = None
 
     def watch(
-        self, deadline: float, idle: float, timed_out: Callable[[Phase], BaseException]
+        self,
+        deadline: float,
+        idle: float,
+        timed_out: Callable[[Phase], BaseException],
+        alarm: Alarm | None,
     ) -> None:
         """End the body at this loop time, or when a read waits for longer than ``idle`` seconds.
 
-        Reads then raise what ``timed_out`` returns.
+        Reads then raise what ``timed_out`` returns. The alarm, which only asyncio needs, ends the
+        body at its deadline.
         """
         reader = self.reader
         reader.deadline = deadline
         reader.idle = idle
         reader.timed_out = timed_out
-        if reader.on_asyncio and deadline < inf:
-            self._alarm = reader.loop.call_at(deadline, self._expire)
+        if alarm is not None:
+            self._alarm = alarm
+            alarm.add(self, deadline)
 
     async def stop(self, error: BaseException) -> None:
         """End the attempt with what a read has raised: the end of the body, or an error."""
@@ -216,9 +222,8 @@ class OpenBody(OpenAttempt):
             # trio has no task without a parent.
             self.end_at_once()
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         """End the body at its deadline: through the read that waits, or without one."""
-        self._alarm = None
         if not self.reader.interrupt("call") and not self.closed:
             self.error = self.reader.timed_out("call")
             self.ahead.clear()
@@ -251,7 +256,7 @@ class OpenBody(OpenAttempt):
     def _disarm(self) -> None:
         self.reader.rest()
         if self._alarm is not None:
-            self._alarm.cancel()
+            self._alarm.remove(self)
             self._alarm = None
 
 

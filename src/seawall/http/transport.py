@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 from seawall.core.checks import check_count, check_number
 from seawall.core.errors import CallTimeoutError, RejectedError, UsageError
 from seawall.core.policy import Policy
+from seawall.http.alarm import Alarm
 from seawall.http.exchange import Exchange
 from seawall.http.inner import check_inner, default_transport, warn_of_retries
 from seawall.http.pool import find_pools, repair
@@ -106,6 +107,7 @@ class Resilience:
         self.buffer_response = buffer_response
         self.idle_timeout = idle_timeout
         self._pools: tuple[Any, ...] | None = None
+        self._alarm: Alarm | None = None
         self._warned = False
 
     def __repr__(self) -> str:
@@ -161,6 +163,14 @@ class Resilience:
         if self._pools is None:
             self._pools = find_pools(self.inner)
         return [dropped for pool in self._pools for dropped in repair(pool, extensions)]
+
+    def alarm(self, loop: Any) -> Alarm:
+        """Return what ends open bodies at their deadlines on this asyncio loop."""
+        alarm = self._alarm
+        if alarm is None or alarm.loop is not loop:
+            # An earlier loop still has the one of its own, as long as there is something to end.
+            alarm = self._alarm = Alarm(loop)
+        return alarm
 
     async def __aenter__(self) -> Self:
         await self.inner.__aenter__()
