@@ -97,7 +97,7 @@ def test_a_body_that_ends_in_time_leaves_the_timer_as_it_is(family: Family) -> N
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
         http, ledger = client(family)
-        timers = set()
+        timers: set[int] = set()
         for _ in range(10):
             response = await opened(http, 5.0)
             timers.update(map(id, loop.timers()))
@@ -152,11 +152,14 @@ def test_a_transport_that_moves_to_another_loop_takes_a_timer_there(family: Fami
     async def leave() -> None:
         kept.append(await opened(http, 60.0))
 
+    def drop() -> None:
+        kept.clear()
+        gc.collect()
+
     kept: list[Any] = []
     run(main())
     run(leave())
     run(main())
     with pytest.warns(ResourceWarning):
-        del kept[:]
-        gc.collect()
+        drop()
     assert ledger.held == 0

@@ -36,7 +36,7 @@ class Body:
         if state.closed:
             raise StopAsyncIteration
         try:
-            return await state.reader.next()
+            return await state.next()
         except GeneratorExit:
             state.end_at_once()
             raise

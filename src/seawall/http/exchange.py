@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from copy import copy
-from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from seawall.core.errors import CallTimeoutError
 from seawall.http.classify import judge_response
 from seawall.http.head import is_empty, is_endless, length_of
 from seawall.http.judged import JudgedCall
@@ -19,9 +17,6 @@ from seawall.http.reuse import WatchedTimeouts
 from seawall.http.settings import asked_seconds, is_idempotent, settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from seawall.http.reader import Phase
     from seawall.http.report import Tried
     from seawall.http.transport import Resilience
 
@@ -47,6 +42,7 @@ class Exchange(JudgedCall):
         UsageError: the request's settings are not understood.
 
     Attributes:
+        request: the caller's request.
         started: loop time at which the call began.
         asked_seconds: how long the caller lets one read take; ``inf`` for ever.
         asked_total: how long the request's settings let the call take; ``None`` if they do not say.
@@ -60,8 +56,8 @@ class Exchange(JudgedCall):
         self.begin(self.function, (request,))
         # Both are methods here. Bound ones, kept on the call, would make a cycle of each call.
         del self.function, self.classifier
-        self._transport = transport
-        self._request = request
+        self.transport = transport
+        self.request = request
         self._settings = settings
         # Shared with the copies that are hedged.
         self.bodies: list[OpenBody] = []
@@ -79,7 +75,7 @@ class Exchange(JudgedCall):
 
     async def function(self, request: Any) -> Any:
         """Run one attempt: send a copy of the request, and take charge of the response's body."""
-        transport = self._transport
+        transport = self.transport
         attempt = self._copy(request)
         if transport.deadline_header is not None:
             self._send_deadline(attempt, transport.deadline_header)
@@ -102,8 +98,7 @@ class Exchange(JudgedCall):
         if response.is_closed or not isinstance(response.stream, transport.family.stream):
             self._note(began, response.status_code)
             return response
-        repair = partial(transport.repair, attempt.extensions)
-        body = OpenBody(response.stream, self.loop, on_asyncio=self.on_asyncio, repair=repair)
+        body = OpenBody(response.stream, self, attempt.extensions)
         self.bodies.append(body)
         try:
             healthy = response.status_code < 400
@@ -128,17 +123,21 @@ class Exchange(JudgedCall):
 
     def alone(self) -> str | None:
         """Return why no second attempt may run beside the first one; ``None`` if it may."""
-        if type(self._request.stream) is not self._transport.family.client.ByteStream:
+        if type(self.request.stream) is not self.transport.family.client.ByteStream:
             return _READ_ONCE_AT_A_TIME
         return super().alone()
 
-    async def hand_out(self, response: Any) -> None:
-        """Leave one response, if any, to the caller, and close what else attempts left open."""
-        kept: OpenBody | None = getattr(getattr(response, "stream", None), "state", None)
-        if kept is not None:
-            kept.handed_out = True
+    def hand_out(self, response: Any) -> bool:
+        """Leave the response to the caller; say whether attempts may have left others open."""
+        body: OpenBody | None = getattr(getattr(response, "stream", None), "state", None)
+        if body is not None:
+            body.handed_out = True
+        return body is None or len(self.bodies) > 1
+
+    async def close(self) -> None:
+        """Close what attempts left open and nobody has got."""
         for body in self.bodies:
-            if body is not kept and not body.closed:
+            if not (body.handed_out or body.closed):
                 try:
                     await body.close()
                 except Exception:  # noqa: S112 - nobody waits for it
@@ -165,7 +164,7 @@ class Exchange(JudgedCall):
         attempt = kind.__new__(kind)
         attempt.__dict__.update(request.__dict__)
         # Its own `copy` would first look for the encoding, which nobody needs.
-        attempt.headers = self._transport.family.client.Headers(request.headers)
+        attempt.headers = self.transport.family.client.Headers(request.headers)
         extensions = dict(request.extensions)
         for name, value in extensions.items():
             if name == "timeout":
@@ -186,13 +185,13 @@ class Exchange(JudgedCall):
         return self.permit(judge_response(response.status_code, response.headers)).retryable
 
     def _take_charge(self, response: Any, body: OpenBody, *, endless: bool) -> None:
-        response.stream = self._transport.family.body(body)
+        response.stream = self.transport.family.body(body)
         body.head = verdict = self.judge_result(response)
-        body.empty = is_empty(response)
+        body.empty = is_empty(response.status_code, self.request.method)
         if body.closed:
             return
         self.open = body
-        if self._transport.release == "headers":
+        if self.transport.release == "headers":
             body.end(verdict)
         elif endless and self._is_probe():
             # A probe that waits for the end of an event stream would hold the circuit half-open.
@@ -203,8 +202,7 @@ class Exchange(JudgedCall):
         deadline = self._body_deadline(endless=endless)
         idle = self._idle_timeout(endless=endless)
         if deadline < inf or idle < inf:
-            alarm = self._transport.alarm(self.loop) if self.on_asyncio and deadline < inf else None
-            body.watch(deadline, idle, self._timed_out(deadline, idle), alarm)
+            body.watch(deadline, idle)
 
     def _body_deadline(self, *, endless: bool) -> float:
         """Return the loop time at which the body must have ended."""
@@ -220,22 +218,12 @@ class Exchange(JudgedCall):
             return seconds
         if not endless:
             return inf
-        seconds = self._transport.idle_timeout
+        seconds = self.transport.idle_timeout
         if seconds is not None:
             return seconds
         # Ours is a default: it gives way to a longer read that the caller has asked for.
         asked = self.asked_seconds if self.asked_seconds < inf else 0.0
         return max(_IDLE_SECONDS, asked)
-
-    def _timed_out(self, deadline: float, idle: float) -> Callable[[Phase], BaseException]:
-        """Return what makes the error of a body that is still open when its time is up."""
-        adopt, request, started = self._transport.family.adopt, self._request, self.started
-
-        def make(phase: Phase) -> BaseException:
-            seconds = idle if phase == "idle" else round(deadline - started, 3)
-            return adopt(CallTimeoutError(seconds, phase=phase), request)
-
-        return make
 
     def _is_probe(self) -> bool:
         ticket: Any = self.ticket

@@ -22,6 +22,11 @@ def length_of(response: Any) -> int:
     return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else 0
 
 
-def is_empty(response: Any) -> bool:
-    """Say whether the head of a response tells that no body follows (RFC 9112, section 6.3)."""
-    return response.status_code in _WITHOUT_A_BODY or response.request.method == "HEAD"
+def is_empty(status: int, method: str) -> bool:
+    """Say whether no body follows the head of a response (RFC 9112, section 6.3).
+
+    Args:
+        status: the status code of the response.
+        method: the method of the request.
+    """
+    return status in _WITHOUT_A_BODY or method == "HEAD"

@@ -25,12 +25,13 @@ class JudgedCall(Call[Any]):
         not_retried: why nothing follows the last attempt though that might help.
         gave_up: whether a ``Retry`` has said so.
         timeouts: those of the current attempt, which tell what became of its connection.
+        transport: what the request is sent through.
     """
 
     not_retried: str | None = None
     gave_up: bool = False
     timeouts: WatchedTimeouts | None = None
-    _transport: Resilience
+    transport: Resilience
 
     def judge_result(self, value: object) -> Verdict:
         """Return the verdict on what the current attempt returned."""
@@ -38,7 +39,7 @@ class JudgedCall(Call[Any]):
             return self._verdict
         # The healthy case, in short: without a classifier of the user's, it says the same.
         status: int = getattr(value, "status_code", 400)
-        if status < 400 and self._transport.classify is None and "classifier" not in vars(self):
+        if status < 400 and self.transport.classify is None and "classifier" not in vars(self):
             self._judged = value
             self._verdict = SUCCESS
             return SUCCESS
@@ -48,7 +49,7 @@ class JudgedCall(Call[Any]):
         self, outcome: Outcome
     ) -> Verdict:
         """Judge one outcome, by the rules of HTTP and the user's own, within what is safe."""
-        transport = self._transport
+        transport = self.transport
         if outcome.exception is not None:
             verdict = self._judge_exception(outcome.exception)
         elif hasattr(outcome.value, "status_code"):
@@ -88,7 +89,7 @@ class JudgedCall(Call[Any]):
             self.gave_up, self.not_retried = copy.gave_up, copy.not_retried
 
     def _judge_exception(self, error: BaseException) -> Verdict:
-        family, timeouts = self._transport.family, self.timeouts
+        family, timeouts = self.transport.family, self.timeouts
         verdict = family.rules.judge(error)
         reused = timeouts is not None and timeouts.was_reused()
         if reused and is_lost_connection(error, family.client):
@@ -110,12 +111,12 @@ class JudgedCall(Call[Any]):
     def _content_of(self, response: Any) -> bytes:
         """Return the decoded body of a response as far as it is at hand."""
         body: OpenBody | None = getattr(response.stream, "state", None)
-        client = self._transport.family.client
+        client = self.transport.family.client
         try:
             if body is None:
                 content: bytes = response.content
                 return content
-            raw = b"".join(body.ahead)
+            raw = b"".join(body.ahead or ())
             twin = client.Response(response.status_code, headers=response.headers, content=raw)
             content = twin.content
         except Exception:

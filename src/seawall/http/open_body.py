@@ -18,11 +18,12 @@ What the attempt holds, its slot, its ticket and its verdict, belongs to the end
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from seawall.core.open_attempt import OpenAttempt
+from seawall.core.errors import CallTimeoutError
 from seawall.core.verdict import NEUTRAL
 from seawall.http.ending import verdict_on_end
 from seawall.http.pool import close_connections
@@ -30,11 +31,10 @@ from seawall.http.reader import Reader, forget_error
 
 if TYPE_CHECKING:
     from asyncio import Task
-    from collections.abc import Callable
 
-    from seawall.core.clock import Loop
     from seawall.core.verdict import Verdict
     from seawall.http.alarm import Alarm
+    from seawall.http.exchange import Exchange
     from seawall.http.reader import Phase
 
 DRAIN_BYTES: Final = 64 * 1024
@@ -46,15 +46,13 @@ DRAIN_SECONDS: Final = 0.25
 _closing: Final[set[Task[None]]] = set()
 
 
-class OpenBody(OpenAttempt):
+class OpenBody(Reader):
     """The open end of an attempt: the stream of its response, and what is due when that ends.
 
     Args:
         stream: the response's own stream.
-        loop: the loop of the call.
-        on_asyncio: whether that is asyncio's.
-        repair: drops what the attempt has left in the client's pool, and returns the connections
-            that are to be closed.
+        exchange: the call.
+        extensions: those of the attempt's request, by which the client's pool is repaired.
 
     Attributes:
         head: the verdict on the head of the response.
@@ -63,61 +61,55 @@ class OpenBody(OpenAttempt):
         ahead: chunks that were read before the caller asked for them.
         closed: whether the end has begun.
         error: what a read raises beyond what was read ahead.
-        reader: reads the stream.
     """
 
     __slots__ = (
         "_alarm",
-        "_repair",
+        "_extensions",
+        "_request",
+        "_started",
+        "_transport",
         "ahead",
         "closed",
         "empty",
         "error",
         "handed_out",
         "head",
-        "reader",
     )
 
-    def __init__(
-        self, stream: Any, loop: Loop, *, on_asyncio: bool, repair: Callable[[], list[Any]]
-    ) -> None:
-        super().__init__(_unused)
+    def __init__(self, stream: Any, exchange: Exchange, extensions: object) -> None:
+        super().__init__(stream, exchange.loop, on_asyncio=exchange.on_asyncio)
         self.head: Verdict = NEUTRAL
         self.empty = False
         self.handed_out = False
-        self.ahead: deque[bytes] = deque()
+        self.ahead: deque[bytes] | None = None
         self.closed = False
         self.error: BaseException | None = None
-        self.reader = Reader(stream, loop, on_asyncio=on_asyncio)
-        self._repair = repair
+        self._transport = exchange.transport
+        self._request = exchange.request
+        self._started = exchange.started
+        self._extensions = extensions
         self._alarm: Alarm | None = None
 
-    def watch(
-        self,
-        deadline: float,
-        idle: float,
-        timed_out: Callable[[Phase], BaseException],
-        alarm: Alarm | None,
-    ) -> None:
-        """End the body at this loop time, or when a read waits for longer than ``idle`` seconds.
+    def watch(self, deadline: float, idle: float) -> None:
+        """End the body at this loop time, or when a read waits for longer than ``idle`` seconds."""
+        self.deadline = deadline
+        self.idle = idle
+        if self.on_asyncio and deadline < inf:
+            self._alarm = self._transport.alarm(self.loop)
+            self._alarm.add(self, deadline)
 
-        Reads then raise what ``timed_out`` returns. The alarm, which only asyncio needs, ends the
-        body at its deadline.
-        """
-        reader = self.reader
-        reader.deadline = deadline
-        reader.idle = idle
-        reader.timed_out = timed_out
-        if alarm is not None:
-            self._alarm = alarm
-            alarm.add(self, deadline)
+    def timed_out(self, phase: Phase) -> BaseException:
+        """Return the error of a read when the time of the body is up."""
+        seconds = self.idle if phase == "idle" else round(self.deadline - self._started, 3)
+        return self._transport.family.adopt(CallTimeoutError(seconds, phase=phase), self._request)
 
     async def stop(self, error: BaseException) -> None:
         """End the attempt with what a read has raised: the end of the body, or an error."""
         if isinstance(error, StopAsyncIteration):
             await self.finish(self.head, clean=True)
             return
-        verdict = verdict_on_end(self.head, error, self.reader.loop, empty=self.empty)
+        verdict = verdict_on_end(self.head, error, self.loop, empty=self.empty)
         try:
             await self.finish(verdict, clean=False)
         except Exception:
@@ -132,12 +124,12 @@ class OpenBody(OpenAttempt):
             deadline: loop time at which the attempt ends. At most half of what is left is used,
                 so that a slow body does not make a timeout of an answer.
         """
-        reader = self.reader
-        now = reader.loop.time()
+        self.ahead = deque()
+        now = self.loop.time()
         until = now + min(DRAIN_SECONDS, (deadline - now) / 2)
         try:
-            while reader.size < DRAIN_BYTES:
-                chunk = await reader.next_before(until)
+            while self.size < DRAIN_BYTES:
+                chunk = await self.next_before(until)
                 if chunk is None:
                     return
                 self.ahead.append(chunk)
@@ -156,9 +148,10 @@ class OpenBody(OpenAttempt):
         """
         if length > most:
             return
+        self.ahead = deque()
         try:
-            while self.reader.size <= most:
-                self.ahead.append(await self.reader.next())
+            while self.size <= most:
+                self.ahead.append(await self.next())
         except StopAsyncIteration:
             await self.finish(None, clean=True)
 
@@ -172,18 +165,17 @@ class OpenBody(OpenAttempt):
 
     async def close(self) -> None:
         """End the body early, as the caller wishes."""
-        await self.finish(
-            verdict_on_end(self.head, None, self.reader.loop, empty=self.empty), clean=False
-        )
+        verdict = verdict_on_end(self.head, None, self.loop, empty=self.empty)
+        await self.finish(verdict, clean=False)
 
     async def finish(self, verdict: Verdict | None, *, clean: bool) -> None:
         """Close the stream, then settle with the verdict if one is given; once."""
         if self.closed:
             return
         self.closed = True
-        self._disarm()
+        self.disarm()
         try:
-            await self.reader.close()
+            await self.close_stream()
         except GeneratorExit:
             self._repair()
             raise
@@ -200,12 +192,12 @@ class OpenBody(OpenAttempt):
     def end_at_once(self) -> None:
         """End where nothing can be awaited; the connection is dropped, and closes as it may."""
         self._drop()
-        self.end(verdict_on_end(self.head, None, self.reader.loop, empty=self.empty))
+        self.end(verdict_on_end(self.head, None, self.loop, empty=self.empty))
 
     def abandon(self) -> None:
         """End the body from a finalizer, in whatever thread that runs."""
         try:
-            self.reader.loop.call_soon_threadsafe(self._end_in_background)
+            self.loop.call_soon_threadsafe(self._end_in_background)
         except RuntimeError:
             # Its loop is closed, and there is no connection any more.
             self.end_at_once()
@@ -213,8 +205,8 @@ class OpenBody(OpenAttempt):
     def _end_in_background(self) -> None:
         if self.closed:
             return
-        if self.reader.on_asyncio:
-            task = self.reader.loop.create_task(self.close())
+        if self.on_asyncio:
+            task = self.loop.create_task(self.close())
             _closing.add(task)
             task.add_done_callback(_closing.discard)
             task.add_done_callback(forget_error)
@@ -224,18 +216,17 @@ class OpenBody(OpenAttempt):
 
     def expire(self) -> None:
         """End the body at its deadline: through the read that waits, or without one."""
-        if not self.reader.interrupt("call") and not self.closed:
-            self.error = self.reader.timed_out("call")
-            self.ahead.clear()
+        if not self.interrupt("call") and not self.closed:
+            self.error = self.timed_out("call")
+            self.ahead = None
             self._end_in_background()
 
     async def _drain(self) -> bool:
         """Read up to the cap; say whether the body has ended."""
-        reader = self.reader
         try:
             with anyio.move_on_after(DRAIN_SECONDS):
-                while reader.size < DRAIN_BYTES:
-                    await reader.next()
+                while self.size < DRAIN_BYTES:
+                    await self.next()
         except StopAsyncIteration:
             return True
         except Exception:
@@ -250,15 +241,15 @@ class OpenBody(OpenAttempt):
 
     def _drop(self) -> None:
         self.closed = True
-        self._disarm()
+        self.disarm()
         self._repair()
 
-    def _disarm(self) -> None:
-        self.reader.rest()
+    def _repair(self) -> list[Any]:
+        return self._transport.repair(self._extensions)
+
+    def disarm(self) -> None:
+        """Watch no longer."""
+        super().disarm()
         if self._alarm is not None:
             self._alarm.remove(self)
             self._alarm = None
-
-
-async def _unused() -> None:
-    """Stand in for what an OpenBody does itself."""

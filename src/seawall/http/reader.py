@@ -3,7 +3,7 @@
 A read that waits at the deadline, or for longer than a read may, is cancelled, and its cancellation
 turned into our timeout in the way of ``asyncio.timeout``: taken back with ``Task.uncancel()``, and
 only if nobody else has asked to cancel the task. No cancel scope is ever open between two reads,
-which may be in different tasks. One alarm watches all reads of a body: it is not armed anew for
+which may be in different tasks. One timer watches all reads of a body: it is not armed anew for
 each of them, but looks, when it goes off, since when the read waits that waits then.
 """
 
@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import anyio
 
+from seawall.core.open_attempt import OpenAttempt
+
 if TYPE_CHECKING:
     from asyncio import TimerHandle
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable
 
     from seawall.core.clock import Loop
 
 Phase: TypeAlias = Literal["call", "idle"]
 
 
-class Reader:
-    """Reads one stream.
+class Reader(OpenAttempt):
+    """The part of an open body that reads its stream.
 
     Args:
         stream: the response's own stream.
@@ -36,32 +38,30 @@ class Reader:
     Attributes:
         deadline: loop time at which a read that waits ends.
         idle: seconds that each read may wait.
-        timed_out: makes the error of a read that was ended, by what ended it.
         size: bytes read so far.
         loop: the loop of the call.
         on_asyncio: whether that is asyncio's.
     """
 
     __slots__ = (
-        "_alarm",
         "_fired",
         "_iterator",
         "_pending",
         "_since",
         "_stream",
         "_task",
+        "_timer",
         "deadline",
         "idle",
         "loop",
         "on_asyncio",
         "size",
-        "timed_out",
     )
 
     def __init__(self, stream: Any, loop: Loop, *, on_asyncio: bool) -> None:
-        self.deadline: float = inf
-        self.idle: float = inf
-        self.timed_out: Callable[[Phase], BaseException] = TimeoutError
+        super().__init__(_unused)
+        self.deadline = inf
+        self.idle = inf
         self.size = 0
         self.loop: Any = loop
         self.on_asyncio = on_asyncio
@@ -71,14 +71,18 @@ class Reader:
         self._task: Task[Any] | None = None
         self._fired: Phase | None = None
         self._since = 0.0
-        self._alarm: TimerHandle | None = None
+        self._timer: TimerHandle | None = None
+
+    def timed_out(self, phase: Phase) -> BaseException:
+        """Return the error of a read that was ended, by what ended it."""
+        raise NotImplementedError
 
     async def next(self) -> bytes:
         """Return the next chunk.
 
         Raises:
             StopAsyncIteration: there is none.
-            BaseException: what ``timed_out`` makes, at the deadline or when it has waited too long.
+            BaseException: what ``timed_out`` returns, at the deadline or after too long a wait.
         """
         if self._fired is not None:
             # The last chunk came in spite of the cancellation.
@@ -91,7 +95,10 @@ class Reader:
         cancelling = task.cancelling()
         self._task = task
         try:
-            chunk = await self._coming()
+            if self._pending is None:
+                chunk = await (self._iterator or self._open()).__anext__()
+            else:
+                chunk = await self._take(self._pending)
         except BaseException as error:
             fired = self._fired
             if fired and task.uncancel() <= cancelling and isinstance(error, CancelledError):
@@ -120,7 +127,11 @@ class Reader:
         if pending is None:
             pending = self._pending = create_task(_next_or_end(self._open()))
         await wait_for({pending}, timeout=max(0.0, until - self.loop.time()))
-        return await self._advance() if pending.done() else None
+        if not pending.done():
+            return None
+        chunk = await self._take(pending)
+        self.size += len(chunk)
+        return chunk
 
     def interrupt(self, phase: Phase) -> bool:
         """End the read that waits with our timeout; say whether there is one."""
@@ -130,13 +141,13 @@ class Reader:
         self._task.cancel()
         return True
 
-    def rest(self) -> None:
+    def disarm(self) -> None:
         """Watch no longer."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def close(self) -> Awaitable[None]:
+    def close_stream(self) -> Awaitable[None]:
         """Return what closes the stream."""
         pending, self._pending = self._pending, None
         self._iterator = None
@@ -162,30 +173,24 @@ class Reader:
     def _watch(self) -> None:
         """Note that a read begins to wait; the alarm, armed once, looks at it when it goes off."""
         self._since = self.loop.time()
-        if self._alarm is None:
-            self._alarm = self.loop.call_at(self._since + self.idle, self._look)
+        if self._timer is None:
+            self._timer = self.loop.call_at(self._since + self.idle, self._look)
 
     def _look(self) -> None:
-        self._alarm = None
+        self._timer = None
         if self._task is None:
             # The next read arms it again.
             return
         due = self._since + self.idle
         if self.loop.time() < due:
-            self._alarm = self.loop.call_at(due, self._look)
+            self._timer = self.loop.call_at(due, self._look)
         else:
             self.interrupt("idle")
 
     async def _advance(self) -> bytes:
-        chunk = await self._coming()
+        chunk = await (self._iterator or self._open()).__anext__()
         self.size += len(chunk)
         return chunk
-
-    def _coming(self) -> Awaitable[bytes]:
-        """Return what the next chunk comes from."""
-        if self._pending is not None:
-            return self._take(self._pending)
-        return (self._iterator or self._open()).__anext__()
 
     async def _take(self, pending: Task[bytes | None]) -> bytes:
         chunk = await pending
@@ -200,6 +205,10 @@ class Reader:
             opened: AsyncIterator[bytes] = self._stream.__aiter__()
             self._iterator = iterator = opened
         return iterator
+
+
+async def _unused() -> None:
+    """Stand in for what an open body does itself."""
 
 
 async def _next_or_end(iterator: AsyncIterator[bytes]) -> bytes | None:

@@ -24,10 +24,7 @@ def is_replayable(request: Any, client: ModuleType) -> bool:
         request: a request of the client library.
         client: the client library's module, httpx or httpx2.
     """
-    return _is_replayable_stream(request.stream, client)
-
-
-def _is_replayable_stream(stream: object, client: ModuleType) -> bool:
+    stream: object = request.stream
     kind = type(stream)
     # Of exactly this type, so that a stream that was put in place of the content does not pass.
     if kind is client.ByteStream:

@@ -36,7 +36,7 @@ class WatchedTimeouts(dict[str, Any]):
             self.connected = True
         elif key == "write":
             self.sent = True
-        return dict.get(self, key, default)
+        return super().get(key, default)
 
     def was_reused(self) -> bool:
         """Say whether the attempt is known to have had a connection that was used before."""

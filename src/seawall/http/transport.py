@@ -137,10 +137,10 @@ class Resilience:
                 exchange.drop()
                 raise
             except BaseException:
-                await exchange.hand_out(None)
+                await exchange.close()
                 raise
-            if exchange.bodies:
-                await exchange.hand_out(response)
+            if exchange.bodies and exchange.hand_out(response):
+                await exchange.close()
             exchange.tell(response)
             if from_sdk and exchange.is_final(response):
                 # The retries of the SDK would multiply those that were just given up.
