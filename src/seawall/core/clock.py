@@ -7,7 +7,7 @@ itself, so that the common case costs nothing; trio's is wrapped in the same few
 from __future__ import annotations
 
 import sys
-from asyncio import get_running_loop
+from asyncio import current_task, get_running_loop, tasks
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +15,16 @@ from seawall.core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+task_on: Callable[[Any], Any]
+"""Return the task that runs now on an asyncio loop, which is running; ``None`` outside of tasks."""
+
+if sys.version_info >= (3, 12):
+    task_on = current_task
+else:
+    # There `current_task` is this look-up in a Python function, for a twentieth of a whole call.
+    _tasks: Any = tasks
+    task_on = _tasks._current_tasks.get
 
 
 class Loop(Protocol):

@@ -17,9 +17,9 @@ The rules:
 
 from __future__ import annotations
 
-from asyncio import current_task
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from seawall.core.clock import task_on
 from seawall.core.deadline import current_scope, leave
 from seawall.core.observe import is_heard
 from seawall.core.story import record_attempt
@@ -177,7 +177,7 @@ class FusedRow:
         if lane is not None:
             if self._total_varies:
                 lane = self._total.find_lane(call, loop)
-            task = current_task(loop)
+            task = task_on(loop)
             whole = Running()
             whole.lane = lane
             whole.loop = loop
@@ -221,7 +221,7 @@ class FusedRow:
             if self._varies:
                 lane = self._timeout.find_lane(call, loop)
             if task is None:
-                task = current_task(loop)
+                task = task_on(loop)
             running = Running()
             running.lane = lane
             running.loop = loop

@@ -16,14 +16,13 @@ The rules:
 
 from __future__ import annotations
 
-from asyncio import current_task
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
 from seawall.core import lazy_events as events
 from seawall.core.checks import check_name, check_number
-from seawall.core.clock import check_move
+from seawall.core.clock import check_move, task_on
 from seawall.core.errors import CallTimeoutError
 from seawall.core.observe import is_heard, tell
 from seawall.core.policy import Policy
@@ -101,7 +100,7 @@ class Timeout(Policy):
         lane = self._lane
         if lane is None or lane.loop is not loop:
             lane = self.find_lane(call, loop)
-        task: Task[Any] = current_task(loop)  # type: ignore[assignment]
+        task: Task[Any] = task_on(loop)
         running = lane.enter(call, task, loop.time())
         try:
             result = await proceed(call)
