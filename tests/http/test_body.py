@@ -16,6 +16,7 @@ from seawall import (
     CircuitBreaker,
     Kind,
     Pipeline,
+    Policy,
     Retry,
     State,
     Timeout,
@@ -338,6 +339,30 @@ async def test_two_readers_of_a_closing_client_settle_once(family: Family, serve
         with pytest.raises(family.client.ReadError):
             await reader
     assert ledger.given_back == 1
+
+
+async def test_an_open_response_of_another_client_leaves_none_of_this_one_open(
+    family: Family, server: Server
+) -> None:
+    """Who gets a body that is still to be read gets that one alone; the attempt's own is closed."""
+
+    class FromElsewhere(Policy):
+        async def run(self, call: Any, proceed: Any) -> Any:
+            await proceed(call)
+            return await other.send(other.build_request("GET", server.url), stream=True)
+
+    ledger, theirs = Ledger(), Ledger()
+    server.play(OPEN, respond(body=b"instead"))
+    async with (
+        family.binding.AsyncClient(policy=theirs, verify=False) as other,
+        family.binding.AsyncClient(
+            policy=Pipeline(FromElsewhere(), ledger), verify=False
+        ) as client,
+        client.stream("GET", server.url) as response,
+    ):
+        assert (ledger.held, theirs.held) == (0, 1)
+        assert await response.aread() == b"instead"
+    assert (ledger.given_back, theirs.given_back) == (1, 1)
 
 
 async def test_a_fallback_leaves_no_failed_body_open(family: Family, server: Server) -> None:

@@ -132,7 +132,7 @@ class Exchange(JudgedCall):
         body: OpenBody | None = getattr(getattr(response, "stream", None), "state", None)
         if body is not None:
             body.handed_out = True
-        return body is None or len(self.bodies) > 1
+        return len(self.bodies) > 1 or self.bodies[0] is not body
 
     async def close(self) -> None:
         """Close what attempts left open and nobody has got."""

@@ -124,7 +124,7 @@ class OpenBody(Reader):
             deadline: loop time at which the attempt ends. At most half of what is left is used,
                 so that a slow body does not make a timeout of an answer.
         """
-        self.ahead = deque()
+        ahead = self.ahead = deque[bytes]()
         now = self.loop.time()
         until = now + min(DRAIN_SECONDS, (deadline - now) / 2)
         try:
@@ -132,7 +132,7 @@ class OpenBody(Reader):
                 chunk = await self.next_before(until)
                 if chunk is None:
                     return
-                self.ahead.append(chunk)
+                ahead.append(chunk)
         except StopAsyncIteration:
             await self.finish(None, clean=True)
         except Exception as error:
@@ -148,10 +148,10 @@ class OpenBody(Reader):
         """
         if length > most:
             return
-        self.ahead = deque()
+        ahead = self.ahead = deque[bytes]()
         try:
             while self.size <= most:
-                self.ahead.append(await self.next())
+                ahead.append(await self.next())
         except StopAsyncIteration:
             await self.finish(None, clean=True)
 
