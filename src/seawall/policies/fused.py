@@ -184,7 +184,7 @@ class FusedRow:
             whole.task = task
             whole.when = when = now + lane.seconds
             whole.fired = whole.ended = False
-            whole.outer = whole_outer = call.scope
+            whole.outer = call.scope
             whole_deadline = call.deadline
             whole_cancelling = task.cancelling()
             if when < whole_deadline:
@@ -200,8 +200,7 @@ class FusedRow:
             if traffic is not None:
                 gap = now - circuit._latest
                 if gap <= traffic.usual:
-                    mean = traffic.mean_gap
-                    traffic.mean_gap = mean + (gap - mean) * 0.015625
+                    traffic.mean_gap += (gap - traffic.mean_gap) * 0.015625
                 else:
                     traffic.learn(gap)
             ticket = Ticket()
@@ -211,7 +210,7 @@ class FusedRow:
             ticket.probe = False
             ticket.first = call.attempt == 1
             ticket.above = None
-            ticket.outer = outer_ticket = call.ticket
+            ticket.outer = call.ticket
             sent[ticket] = None
             call.ticket = ticket
         if slots is not None:
@@ -228,7 +227,7 @@ class FusedRow:
             running.task = task
             running.when = when = now + lane.seconds
             running.fired = running.ended = False
-            running.outer = outer = call.scope
+            running.outer = call.scope
             deadline = call.deadline
             cancelling = task.cancelling()
             if when < deadline:
@@ -271,7 +270,7 @@ class FusedRow:
                             _reset_scope(token)
                         except ValueError:
                             leave(running)
-                    call.scope = outer
+                    call.scope = running.outer
                     call.deadline = deadline
                 left_open: Any = call.open
                 if slots is not None:
@@ -283,7 +282,7 @@ class FusedRow:
                         left_open.on_release(slots.release)
                 if call.classifier is None and left_open is None:
                     if ticket is not None:
-                        call.ticket = outer_ticket
+                        call.ticket = ticket.outer
                         now = loop.time()
                         evidence = circuit._evidence
                         if (
@@ -339,7 +338,7 @@ class FusedRow:
                     _reset_scope(whole_token)
                 except ValueError:
                     leave(whole)
-            call.scope = whole_outer
+            call.scope = whole.outer
             call.deadline = whole_deadline
         return result
 
