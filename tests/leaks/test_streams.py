@@ -27,7 +27,13 @@ OURS = {"StreamCall", "Stream", "OpenStream", "ItemReader", "Ticket", "Running",
 KIND = {"ends": "successes", "fails": "failures", "falls silent": "failures"}
 
 
-@pytest.mark.parametrize("timed", [False, True], ids=["as long as it takes", "timed"])
+@pytest.mark.parametrize(
+    "timed",
+    [
+        pytest.param(False, id="as long as it takes", marks=pytest.mark.soak),
+        pytest.param(True, id="timed"),
+    ],
+)
 @pytest.mark.parametrize("end", ["ends", "fails", "falls silent", "left", "dropped", "cancelled"])
 def test_ten_thousand_streams_in_flight(end, timed):
     """No task, timer, generator, ticket or scope stays, even while the collector is off."""

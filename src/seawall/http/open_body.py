@@ -9,7 +9,7 @@ What the attempt holds, its slot, its ticket and its verdict, belongs to the end
    not clean, the client's pool is repaired.
 3. A head that was no SUCCESS keeps its verdict. Else the whole body is a SUCCESS, an error in it
    is a FAILURE, and an early end that the caller chose is NEUTRAL.
-4. One alarm per body ends it at the deadline, also when nobody reads. A read that waits for longer
+4. An alarm ends each body at its deadline, also when nobody reads. A read that waits for longer
    than a read may ends it too.
 5. :class:`OpenBody` knows neither the response nor the stream that the caller holds, and nothing
    else that outlives the attempt does. Or one that was dropped would never be collected.
