@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from copy import copy
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from seawall.core.call import Call
 from seawall.http.classify import judge_response
 from seawall.http.head import is_empty, is_endless, length_of
-from seawall.http.judged import JudgedCall
+from seawall.http.judged import JudgedCall, by_the_rules
 from seawall.http.open_body import OpenBody
 from seawall.http.pool import close_connections
 from seawall.http.replay import is_replayable
@@ -17,6 +18,8 @@ from seawall.http.reuse import WatchedTimeouts
 from seawall.http.settings import asked_seconds, is_idempotent, settings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seawall.http.report import Tried
     from seawall.http.transport import Resilience
 
@@ -49,16 +52,26 @@ class Exchange(JudgedCall):
         bodies: those of all responses so far that were open.
     """
 
-    _one_shot: Any = None
+    __slots__ = (
+        "_one_shot",
+        "_settings",
+        "_tried",
+        "asked_seconds",
+        "asked_total",
+        "bodies",
+        "request",
+        "started",
+    )
 
     def __init__(self, transport: Resilience, request: Any) -> None:
         settings = settings_of(request)
-        self.begin(self.function, (request,))
-        # Both are methods here. Bound ones, kept on the call, would make a cycle of each call.
-        del self.function, self.classifier
+        self.begin(self._attempt, (request,))
+        self.classifier = by_the_rules
         self.transport = transport
         self.request = request
         self._settings = settings
+        self.not_retried = self.timeouts = self._one_shot = None
+        self.gave_up = False
         # Shared with the copies that are hedged.
         self.bodies: list[OpenBody] = []
         self._tried: list[Tried] = []
@@ -73,7 +86,25 @@ class Exchange(JudgedCall):
         if not replayable:
             self._one_shot = transport.family.one_shot(request.stream)
 
-    async def function(self, request: Any) -> Any:
+    def __copy__(self) -> Self:
+        """Return a twin for an attempt beside this one."""
+        twin = Exchange.__new__(type(self))
+        for name in (*Call.__slots__, *JudgedCall.__slots__, *Exchange.__slots__):
+            setattr(twin, name, getattr(self, name))
+        return twin
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The attempt, bound when it is called: kept, it would make a cycle of each call."""
+        return self._attempt
+
+    @function.setter
+    def function(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, function: Callable[..., Any]
+    ) -> None:
+        """Take nothing else: the attempt is the same for all calls."""
+
+    async def _attempt(self, request: Any) -> Any:
         """Run one attempt: send a copy of the request, and take charge of the response's body."""
         transport = self.transport
         attempt = self._copy(request)

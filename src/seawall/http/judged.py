@@ -10,12 +10,21 @@ from seawall.http.classify import is_exhausted, judge_response, permit
 from seawall.http.reuse import is_lost_connection
 
 if TYPE_CHECKING:
-    from seawall.core.verdict import Outcome
+    from seawall.core.verdict import Classify, Outcome
     from seawall.http.open_body import OpenBody
     from seawall.http.reuse import WatchedTimeouts
     from seawall.http.transport import Resilience
 
 _NOT_IDEMPOTENT: Final = "the request is not idempotent, and it may have been processed"
+
+
+def by_the_rules(outcome: Outcome) -> Verdict:
+    """Stand for the rules of HTTP where a call says what judges its outcomes.
+
+    They need to know the request, so they are the call's own. If its bound method stood there, each
+    call would be part of a cycle.
+    """
+    raise NotImplementedError
 
 
 class JudgedCall(Call[Any]):
@@ -28,9 +37,11 @@ class JudgedCall(Call[Any]):
         transport: what the request is sent through.
     """
 
-    not_retried: str | None = None
-    gave_up: bool = False
-    timeouts: WatchedTimeouts | None = None
+    __slots__ = ("gave_up", "not_retried", "timeouts", "transport")
+
+    not_retried: str | None
+    gave_up: bool
+    timeouts: WatchedTimeouts | None
     transport: Resilience
 
     def judge_result(self, value: object) -> Verdict:
@@ -38,16 +49,18 @@ class JudgedCall(Call[Any]):
         if self._verdict is not None and value is self._judged:
             return self._verdict
         # The healthy case, in short: without a classifier of the user's, it says the same.
-        status: int = getattr(value, "status_code", 400)
-        if status < 400 and self.transport.classify is None and "classifier" not in vars(self):
-            self._judged = value
-            self._verdict = SUCCESS
-            return SUCCESS
+        if self.classifier is by_the_rules and self.transport.classify is None:
+            status: int = getattr(value, "status_code", 400)
+            if status < 400:
+                self._judged = value
+                self._verdict = SUCCESS
+                return SUCCESS
         return super().judge_result(value)
 
-    def classifier(  # pyright: ignore[reportIncompatibleVariableOverride]
-        self, outcome: Outcome
-    ) -> Verdict:
+    def _ask(self, classify: Classify, outcome: Outcome) -> Verdict:
+        return super()._ask(self._judge_outcome if classify is by_the_rules else classify, outcome)
+
+    def _judge_outcome(self, outcome: Outcome) -> Verdict:
         """Judge one outcome, by the rules of HTTP and the user's own, within what is safe."""
         transport = self.transport
         if outcome.exception is not None:
