@@ -27,6 +27,7 @@ from seawall import (
     Timeout,
 )
 from seawall.core.open_attempt import OpenAttempt
+from seawall.events import TimedOut
 from tests.leaks.collecting import check_no_cycle
 
 
@@ -46,6 +47,11 @@ async def fail_soon():
 
 async def hang():
     await asyncio.sleep(3600)
+
+
+def quits(event):
+    if isinstance(event, TimedOut):
+        raise SystemExit
 
 
 class Subjects:
@@ -78,7 +84,9 @@ class Subjects:
         def confused(outcome):
             raise ValueError("made up")
 
-        self.confused = Pipeline(Retry(2), CircuitBreaker(10**9), classify=confused)
+        self.confused = Pipeline(Retry(2), CircuitBreaker(10**9), Timeout(9), classify=confused)
+        self.watched = Pipeline(Timeout(9), CircuitBreaker(10**9), Timeout(0.001))
+        self.watched.subscribe(quits)
         self.seldom = RateLimiter(1e-6, max_wait=0)
         self.paced = Pipeline(Timeout(30), RateLimiter(200, cost=1, actual=lambda result: 1))
         self.unpaced = RateLimiter(None)
@@ -342,7 +350,16 @@ class Subjects:
         await self.five.execute(int)
 
     async def classifier_raises(self):
-        await self.confused.execute(fail)
+        task = asyncio.create_task(self.confused.execute(fail))
+        try:
+            await task
+        finally:
+            # It has the error, whose traceback has this frame.
+            del task
+
+    async def listener_quits(self):
+        with suppress(SystemExit):
+            await self.watched.execute(hang)
 
 
 def begin(call) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -28,7 +29,7 @@ from seawall import (
 from seawall.core.deadline import current_scope
 from seawall.policies.fused import link_all
 from tests.listening import Heard
-from tests.virtual_time import run
+from tests.virtual_time import VirtualLoop, run
 
 ENDS = ["answers", "fails", "is wrong", "hangs", "is bad", "swallows", "asks", "quits"]
 WAYS = ["execute", "block", "loop", "stream"]
@@ -53,6 +54,13 @@ class Uneven(Timeout):
 
     def seconds_for(self, call: Any) -> float:
         return self.seconds * 2 if call.is_block else self.seconds
+
+
+class Linked(Timeout):
+    """A timeout that is put around the rest of a pipeline in a way of its own."""
+
+    def link(self, proceed: Any) -> Any:
+        return super().link(proceed)
 
 
 class Watch(Policy):
@@ -303,6 +311,164 @@ def test_a_row_learns_what_its_policies_learn_one_by_one():
     assert over_time(fused=True) == over_time(fused=False)
 
 
+def both(scenario: Callable[[Callable[[type[Policy]], Any]], Any]) -> Any:
+    """Return what a scenario comes to, which is the same with a row and one by one."""
+    # The jitter of a circuit.
+    random.seed(1)
+    fused = scenario(lambda kind: kind)
+    random.seed(1)
+    assert fused == scenario(apart)
+    return fused
+
+
+def chain(error: BaseException | None) -> list[str]:
+    """Return what a traceback shows of an error: itself, and what it came from."""
+    shown = []
+    while error is not None:
+        shown.append(type(error).__name__)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return shown
+
+
+def ends_of(pipeline: Pipeline, *functions: Any) -> list[Any]:
+    """Make calls one after another; return what they come to, and what is held then."""
+    seen: list[Any] = []
+
+    async def main() -> None:
+        for function in functions:
+            try:
+                seen.append(await pipeline.execute(function))
+            except BaseException as error:
+                seen.append(chain(error))
+        seen.append(current_scope.get())
+
+    run(main())
+    return [*seen, pipeline.snapshot().as_dict()]
+
+
+async def fails() -> None:
+    raise OSError("made up")
+
+
+async def hangs() -> None:
+    await asyncio.sleep(99.0)
+
+
+async def answers() -> str:
+    return "answer"
+
+
+def test_seconds_that_cannot_be_told():
+    """Where a timeout cannot say its seconds, what is held outside of it is given back."""
+
+    def scenario(kind: Callable[[type[Policy]], Any]) -> list[Any]:
+        class Vague(kind(Timeout)):
+            asked = 0
+
+            def seconds_for(self, call: Any) -> float:
+                self.asked += 1
+                if self.asked % 2 == 0:
+                    raise LookupError("made up")
+                return 1.0
+
+        policies = [kind(Timeout)(9.0), kind(CircuitBreaker)(9), kind(Bulkhead)(1), Vague(1.0)]
+        retried = [kind(Retry)(2, backoff=0.0), kind(CircuitBreaker)(9), Vague(1.0)]
+        return [ends_of(Pipeline(*each), *[answers] * 4) for each in (policies, retried)]
+
+    alone, retried = both(scenario)
+    assert alone[:4] == ["answer", ["LookupError"], "answer", ["LookupError"]]
+    assert retried[:4] == ["answer"] * 4
+
+
+def test_outside_of_any_task():
+    """Where no task runs, a timeout cannot be entered, and nothing stays held."""
+
+    def scenario(kind: Callable[[type[Policy]], Any]) -> Any:
+        pipeline = Pipeline(kind(CircuitBreaker)(), kind(Bulkhead)(1), kind(Timeout)(1.0))
+
+        async def main() -> None:
+            await pipeline.execute(answers)
+            done = asyncio.get_running_loop().create_future()
+
+            def step() -> None:
+                with suppress(AttributeError):
+                    pipeline.execute(answers).send(None)
+                done.set_result(None)
+
+            asyncio.get_running_loop().call_soon(step)
+            await done
+            await pipeline.execute(answers)
+
+        run(main())
+        return pipeline.snapshot().as_dict()
+
+    both(scenario)
+
+
+def test_what_a_classifier_raises_shows_what_it_came_from():
+    """An error of a classifier, or of a listener that quits, hides nothing of the first error."""
+
+    def scenario(kind: Callable[[type[Policy]], Any]) -> Any:
+        def confused(outcome: Any) -> Any:
+            raise ArithmeticError("made up")
+
+        def quits(event: Any) -> None:
+            if type(event).__name__ in {"TimedOut", "CircuitOpened"}:
+                raise SystemExit
+
+        breaker, timeout = kind(CircuitBreaker), kind(Timeout)
+        outside = [timeout(9.0), kind(Retry)()]
+        pipelines = [
+            Pipeline(*around, breaker(1), kind(Bulkhead)(1), timeout(1.0), classify=confused)
+            for around in ([], outside)
+        ]
+        for policies in ([breaker(1), timeout(1.0)], [timeout(1.0), kind(Retry)(), breaker(1)]):
+            pipelines.append(Pipeline(*policies))
+            pipelines[-1].subscribe(quits)
+        return [ends_of(pipeline, fails, hangs, answers) for pipeline in pipelines]
+
+    ends = both(scenario)
+    assert [end[0][-1] for end in ends] == ["OSError"] * 4
+    assert [end[1][-1] for end in ends[:2]] == ["CancelledError"] * 2
+
+
+async def cleans_up() -> None:
+    try:
+        await hangs()
+    finally:
+        raise OSError("made up")
+
+
+@pytest.mark.parametrize("later", ["runs", "is closed"])
+def test_a_call_that_its_loop_has_left(later):
+    """A call that is closed once its retry has moved to another loop raises its own error."""
+    retry = Retry(3, backoff=0.0)
+    pipeline = Pipeline(retry, CircuitBreaker(), Timeout(5.0))
+    loop = VirtualLoop()
+    call = pipeline.execute(cleans_up)
+    task = loop.create_task(call)
+    task._log_destroy_pending = False
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+    def close() -> None:
+        with pytest.raises(OSError, match="made up") as caught:
+            call.close()
+        assert chain(caught.value) == ["OSError", "GeneratorExit"]
+
+    async def main() -> Any:
+        await pipeline.execute(answers)
+        if later == "runs":
+            close()
+        return asyncio.get_running_loop()
+
+    last = run(main())
+    if later == "is closed":
+        close()
+    assert retry._loop is last
+    assert retry.snapshot().retries == 0
+
+
 async def nothing(call: Any) -> None:
     """The rest of a pipeline."""
 
@@ -317,6 +483,7 @@ async def nothing(call: Any) -> None:
         ([Timeout(9), Timeout(5), Timeout(1)], 2),
         ([Retry(), apart(CircuitBreaker)(), Timeout(1)], 3),
         ([Uneven(9.0), Retry(), Uneven(1.0)], 1),
+        ([Retry(), Linked(1.0)], 2),
         ([], 0),
     ],
     ids=[
@@ -327,13 +494,14 @@ async def nothing(call: Any) -> None:
         "three timeouts",
         "one of the user's own",
         "uneven timeouts",
+        "one that is linked in a way of its own",
         "none",
     ],
 )
 def test_what_is_fused(policies, steps, monkeypatch):
     """Neighbours in the advised order are one step; a subclass is none of them."""
     made: list[Any] = []
-    own = [policy for policy in policies if type(policy).__module__ != Timeout.__module__]
+    own = [policy for policy in policies if type(policy) not in {Timeout, Uneven}]
     monkeypatch.setattr(
         "seawall.policies.fused.FusedRow.__init__", lambda row, *_, **__: made.append(row)
     )

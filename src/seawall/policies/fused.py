@@ -9,7 +9,8 @@ The rules:
    slot. There nothing waits between the entering of the first policy and the function. All else
    goes the way of the ``run`` of each policy, and so does each attempt after the first.
 3. ``run`` says what a policy means. What is written out here is what it does when nothing goes
-   wrong; what has gone wrong is handed to the policy's own methods.
+   wrong; what has gone wrong is handed to the policy's own methods. One ``try`` inside another, each
+   policy hears of the errors that it would hear of from ``run``, and of no others.
 """
 
 # What belongs to one policy is bound where that policy is there, which no checker sees.
@@ -86,12 +87,18 @@ def _is_plain(policy: Policy, kind: type[Policy]) -> bool:
     if type(policy) is kind:
         return True
     # A timeout may have other seconds for each call.
-    return kind is Timeout and isinstance(policy, Timeout) and type(policy).run is Timeout.run
+    own: Any = type(policy)
+    return (
+        kind is Timeout
+        and issubclass(own, Timeout)
+        and own.run is Timeout.run
+        and own.link is Timeout.link
+    )
 
 
-def _varies(timeout: Timeout | None) -> bool:
+def _varies(timeout: Timeout) -> bool:
     """Say whether a timeout may have other seconds for each call."""
-    return timeout is not None and type(timeout).seconds_for is not Timeout.seconds_for
+    return type(timeout).seconds_for is not Timeout.seconds_for
 
 
 class FusedRow:
@@ -117,8 +124,6 @@ class FusedRow:
         "_timeout",
         "_total",
         "_total_lane",
-        "_total_varies",
-        "_varies",
     )
 
     def __init__(
@@ -143,8 +148,8 @@ class FusedRow:
         self._bulkhead: Any = bulkhead
         self._timeout: Any = timeout
         self._circuit: Any = None if breaker is None else breaker._circuit
-        self._total_varies, self._varies = _varies(total), _varies(timeout)
         # What belongs to the loop that the policies are on. They leave it only once it is closed.
+        # A timeout that may have other seconds for each call has no lane here.
         self._loop: Any = None
         self._slots: Any = None
         self._total_lane: Any = None
@@ -173,11 +178,12 @@ class FusedRow:
             return await self._apart(call)
         whole = running = ticket = first = None
         task: Any = None
-        lane = self._total_lane
-        if lane is not None:
-            if self._total_varies:
+        if self._total is not None:
+            lane = self._total_lane
+            if lane is None:
                 lane = self._total.find_lane(call, loop)
             task = task_on(loop)
+            whole_cancelling = task.cancelling()
             whole = Running()
             whole.lane = lane
             whole.loop = loop
@@ -186,7 +192,6 @@ class FusedRow:
             whole.fired = whole.ended = False
             whole.outer = call.scope
             whole_deadline = call.deadline
-            whole_cancelling = task.cancelling()
             if when < whole_deadline:
                 call.deadline = when
             call.scope = whole
@@ -215,47 +220,52 @@ class FusedRow:
             call.ticket = ticket
         if slots is not None:
             slots.in_flight += 1
-        lane = self._lane
-        if lane is not None:
-            if self._varies:
-                lane = self._timeout.find_lane(call, loop)
-            if task is None:
-                task = task_on(loop)
-            running = Running()
-            running.lane = lane
-            running.loop = loop
-            running.task = task
-            running.when = when = now + lane.seconds
-            running.fired = running.ended = False
-            running.outer = call.scope
-            deadline = call.deadline
-            cancelling = task.cancelling()
-            if when < deadline:
-                call.deadline = when
-            call.scope = running
-            lane.entries[running] = None
-            if lane.timer is None:
-                lane.arm(when)
-            token = _set_scope(running)
         try:
             try:
-                result = await self._proceed(call)
-            except BaseException as error:
-                if running is not None:
-                    running.cancelling = cancelling
-                    running.token = token
-                    running.outer_deadline = deadline
-                raised = self._fail(call, running, task, slots, ticket, error)
                 try:
-                    if self._retry is None or not isinstance(raised, Exception):
-                        if raised is error:
-                            raise
-                        raise raised from raised.__cause__
-                    first = _First(self._attempt, error=raised)
-                finally:
-                    # This frame is on its traceback.
-                    del raised
-            else:
+                    try:
+                        if self._timeout is not None:
+                            lane = self._lane
+                            if lane is None:
+                                lane = self._timeout.find_lane(call, loop)
+                            if task is None:
+                                task = task_on(loop)
+                            cancelling = task.cancelling()
+                            running = Running()
+                            running.lane = lane
+                            running.loop = loop
+                            running.task = task
+                            running.when = when = now + lane.seconds
+                            running.fired = running.ended = False
+                            running.outer = call.scope
+                            deadline = call.deadline
+                            if when < deadline:
+                                call.deadline = when
+                            call.scope = running
+                            lane.entries[running] = None
+                            if lane.timer is None:
+                                lane.arm(when)
+                            token = _set_scope(running)
+                        result = await self._proceed(call)
+                    except BaseException as error:
+                        if running is not None:
+                            running.cancelling = cancelling
+                            running.token = token
+                            running.outer_deadline = deadline
+                            raised = self._timeout.end(running, call, task, error)
+                            try:
+                                if raised is not error:
+                                    raise raised from error
+                            finally:
+                                # This frame is on its traceback.
+                                del raised
+                        raise
+                except BaseException as error:
+                    if slots is not None:
+                        slots.release()
+                    if ticket is not None:
+                        breaker._settle_error(call, ticket, error)
+                    raise
                 if running is not None:
                     if running.fired:
                         task.uncancel()
@@ -280,9 +290,12 @@ class FusedRow:
                             slots.grant()
                     else:
                         left_open.on_release(slots.release)
-                if call.classifier is None and left_open is None:
-                    if ticket is not None:
-                        call.ticket = ticket.outer
+                is_judged = call.classifier is not None
+                if ticket is not None:
+                    call.ticket = ticket.outer
+                    if is_judged or left_open is not None:
+                        breaker._settle_result(call, ticket, result)
+                    else:
                         now = loop.time()
                         evidence = circuit._evidence
                         if (
@@ -298,8 +311,22 @@ class FusedRow:
                             evidence.quiet += 1
                         else:
                             circuit.settle(ticket, _SUCCESS, now)
-                    retry = self._retry
-                    if retry is not None:
+            except Exception as error:
+                retry = self._retry
+                # One that has gone on to a later loop has no part in a call that this one left.
+                if retry is None or retry._loop is not loop:
+                    raise
+                first = _First(self._attempt, error=error)
+            else:
+                retry = self._retry
+                if retry is not None:
+                    if is_judged:
+                        verdict = call.judge_result(result)
+                        if verdict.retryable and retry._loop is loop:
+                            first = _First(self._attempt, result=result)
+                        elif call.attempt == 1 and verdict.kind is _SUCCESS:
+                            retry._earn()
+                    else:
                         budget = retry.budget
                         if (
                             budget is not None
@@ -307,10 +334,8 @@ class FusedRow:
                             and call.attempt == 1
                         ):
                             budget.earn()
-                else:
-                    first = self._judge(call, ticket, result)
             if first is not None:
-                result = await self._retry.run(call, first)
+                result = await retry.run(call, first)
         except BaseException as error:
             raised = error
             try:
@@ -319,9 +344,9 @@ class FusedRow:
                     whole.token = whole_token
                     whole.outer_deadline = whole_deadline
                     raised = self._total.end(whole, call, task, error)
-                if raised is error:
-                    raise
-                raise raised from raised.__cause__
+                    if raised is not error:
+                        raise raised from error
+                raise
             finally:
                 # This frame is on its traceback, and a task keeps the error that it ends with.
                 del raised, task
@@ -345,7 +370,7 @@ class FusedRow:
     def _move(self, call: Call[Any]) -> None:
         """Have the policies follow the call to its loop."""
         loop: Any = call.loop
-        if self._total is not None:
+        if self._total is not None and not _varies(self._total):
             self._total_lane = self._total.find_lane(call, loop)
         for policy in (self._retry, self._bulkhead):
             if policy is not None and policy._loop is not loop:
@@ -354,7 +379,7 @@ class FusedRow:
             self._breaker._move(loop, loop.time())
         if self._bulkhead is not None:
             self._slots = self._bulkhead._slots
-        if self._timeout is not None:
+        if self._timeout is not None and not _varies(self._timeout):
             self._lane = self._timeout.find_lane(call, loop)
         self._loop = loop
 
@@ -372,50 +397,6 @@ class FusedRow:
             if retry is not None:
                 record_attempt(call, "CircuitOpenError")
             raise circuit.refusal(now, call.key)
-
-    def _fail(  # noqa: PLR0917 - all that an attempt holds
-        self,
-        call: Call[Any],
-        running: Running | None,
-        task: Any,
-        slots: Any,
-        ticket: Ticket | None,
-        error: BaseException,
-    ) -> BaseException:
-        """End an attempt that raises; return what is raised then."""
-        try:
-            if running is not None:
-                error = self._timeout.end(running, call, task, error)
-        except BaseException as raised:
-            error = raised
-        if slots is not None:
-            slots.release()
-        try:
-            if ticket is not None:
-                self._breaker._settle_error(call, ticket, error)
-        except BaseException as raised:
-            return raised
-        return error
-
-    def _judge(self, call: Call[Any], ticket: Ticket | None, result: object) -> _First | None:
-        """Settle an attempt by what it returned; return it if there may be another one."""
-        retry = self._retry
-        if ticket is not None:
-            call.ticket = ticket.outer
-            try:
-                self._breaker._settle_result(call, ticket, result)
-            except Exception as error:
-                if retry is None:
-                    raise
-                return _First(self._attempt, error=error)
-        if retry is None:
-            return None
-        verdict = call.judge_result(result)
-        if verdict.retryable:
-            return _First(self._attempt, result=result)
-        if call.attempt == 1 and verdict.kind is _SUCCESS:
-            retry._earn()
-        return None
 
 
 def _linked(policies: Sequence[Policy | None], proceed: Proceed[T]) -> Proceed[T]:

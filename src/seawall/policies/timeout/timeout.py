@@ -105,16 +105,15 @@ class Timeout(Policy):
         try:
             result = await proceed(call)
         except BaseException as error:
-            raised = self.end(running, call, task, error)
+            raised = error
             try:
-                # A task keeps the error that it ends with, and so this frame.
-                del task
-                if raised is error:
-                    raise
-                raise raised from error
+                raised = self.end(running, call, task, error)
+                if raised is not error:
+                    raise raised from error
+                raise
             finally:
-                # This frame is on its traceback.
-                del raised
+                # This frame is on its traceback, and a task keeps the error that it ends with.
+                del raised, task
         if running.fired:
             # The function has returned in spite of it.
             task.uncancel()
@@ -128,6 +127,8 @@ class Timeout(Policy):
         try:
             if not running.has_ended_by(error, task):
                 return error
+            # As above, where a listener ends the program.
+            del task
             # What listeners begin is outside.
             running.ended = True
             self._tell(call, running.lane.seconds, running.when)
