@@ -9,8 +9,8 @@ The rules:
    slot. There nothing waits between the entering of the first policy and the function. All else
    goes the way of the ``run`` of each policy, and so does each attempt after the first.
 3. ``run`` says what a policy means. What is written out here is what it does when nothing goes
-   wrong; what has gone wrong is handed to the policy's own methods. One ``try`` inside another, each
-   policy hears of the errors that it would hear of from ``run``, and of no others.
+   wrong; what has gone wrong is handed to the policy's own methods. With one ``try`` inside
+   another, each policy hears of just the errors that it would hear of in its ``run``.
 """
 
 # What belongs to one policy is bound where that policy is there, which no checker sees.
