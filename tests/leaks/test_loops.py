@@ -189,6 +189,30 @@ def test_a_stack_keeps_its_state_from_run_to_run():
     assert breaker.state is State.CLOSED
 
 
+@pytest.mark.parametrize("child", [False, True])
+def test_a_late_end_of_a_call_tells_no_time(child):
+    """A call that ends when its loop is gone does not make time pass for the circuit."""
+    breaker = CircuitBreaker(1, open_for=10.0)
+    used = CircuitBreaker(parent=breaker) if child else breaker
+    old = VirtualLoop(start=1000.0)
+    call = used.execute(asyncio.sleep, 3600)
+    task = old.create_task(call)
+    task._log_destroy_pending = False
+    old.run_until_complete(asyncio.sleep(0))
+    old.close()
+
+    async def trips():
+        breaker.trip()
+
+    async def asks():
+        return breaker.snapshot().retry_after, await breaker.wait_until_admitting(0)
+
+    run(trips(), start=50.0)
+    call.close()
+    assert breaker.snapshot().retry_after == 10.0
+    assert run(asks(), start=700.0) == (10.0, False)
+
+
 def test_asyncio_then_trio_then_asyncio():
     """A stack goes from asyncio to trio and back; the calls that each left behind are forgotten."""
     pipeline = stack()

@@ -148,7 +148,7 @@ class CircuitBreaker(CircuitControls):
             ticket = circuit.admit(now, call.attempt == 1)
         except CircuitOpenError as refusal:
             refusal.key = call.key
-            self._see(now)
+            self._see(loop, now)
             self._tell_refusal(call, refusal)
             raise
         outer = call.ticket
@@ -175,7 +175,7 @@ class CircuitBreaker(CircuitControls):
             kind = self._narrow(call.judge_error(error).kind, error)
         finally:
             now = call.loop.time()
-            self._see(now)
+            self._see(call.loop, now)
             self._circuit.settle(ticket, kind, now, type(error).__name__)
         if (
             isinstance(error, CircuitOpenError)
@@ -219,7 +219,7 @@ class CircuitBreaker(CircuitControls):
 
     def _add_extras(self, call: Call[T], ticket: Ticket, proceed: Proceed[T]) -> Proceed[T]:
         """Return what comes next, for a call that is let pass in shadow or that may be ended."""
-        self._see(ticket.start)
+        self._see(call.loop, ticket.start)
         endings: list[tuple[dict[Ticket, Ending], Ticket]] = []
         breaker: CircuitControls | None = self
         held: Ticket | None = ticket

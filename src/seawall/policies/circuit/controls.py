@@ -210,7 +210,7 @@ class CircuitControls(Policy):
         now = loop.time()
         if loop is not self._loop:
             self._move(loop, now)
-        self._see(now)
+        self._see(loop, now)
         return now
 
     def _last_time(self) -> float:
@@ -224,10 +224,13 @@ class CircuitControls(Policy):
             self._move(parent._loop, now)
         return now
 
-    def _see(self, now: float) -> None:
-        """Remember the time, for the parents too: they may be used by way of their children."""
+    def _see(self, loop: Loop, now: float) -> None:
+        """Remember the time, for the parents too: they may be used by way of their children.
+
+        The call of a closed loop may end when they go by the clock of another one.
+        """
         breaker: CircuitControls | None = self
-        while breaker is not None:
+        while breaker is not None and breaker._loop is loop:
             breaker._seen = now
             breaker = breaker.parent
 
