@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -430,6 +432,44 @@ def test_what_a_classifier_raises_shows_what_it_came_from():
     ends = both(scenario)
     assert [end[0][-1] for end in ends] == ["OSError"] * 4
     assert [end[1][-1] for end in ends[:2]] == ["CancelledError"] * 2
+
+
+class Outcome(Exception):
+    """What an attempt returns or raises."""
+
+
+@pytest.mark.parametrize("end", ["returns", "raises"])
+def test_only_the_last_outcome_is_kept(end):
+    """While an attempt runs, of the ones before it only the last outcome is kept."""
+
+    def scenario(kind: Callable[[type[Policy]], Any]) -> Any:
+        retry = kind(Retry)(4, backoff=0.0, budget=None)
+        policies = [kind(Timeout)(9.0), retry, kind(CircuitBreaker)(9), kind(Timeout)(1.0)]
+        outcomes: list[Any] = []
+        kept: list[list[bool]] = []
+
+        async def work() -> Any:
+            kept.append([outcome() is not None for outcome in outcomes])
+            outcome = Outcome()
+            outcomes.append(weakref.ref(outcome))
+            if end == "returns":
+                return outcome
+            try:
+                raise outcome
+            finally:
+                # This frame is on its traceback.
+                del outcome
+
+        ends_of(Pipeline(*policies, classify=Classifier(results=bool)), work)
+        return [*kept, [outcome() is not None for outcome in outcomes]]
+
+    gc.disable()
+    try:
+        *_, last, after = both(scenario)
+    finally:
+        gc.enable()
+    assert last == [False, False, True]
+    assert not any(after)
 
 
 async def cleans_up() -> None:

@@ -324,6 +324,8 @@ class FusedRow:
                         verdict = call.judge_result(result)
                         if verdict.retryable and retry._loop is loop:
                             first = _First(self._attempt, result=result)
+                            # Beyond the next attempt nobody keeps it.
+                            del result
                         elif call.attempt == 1 and verdict.kind is _SUCCESS:
                             retry._earn()
                     else:
