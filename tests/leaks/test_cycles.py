@@ -6,6 +6,7 @@ import asyncio
 import gc
 import tracemalloc
 from contextlib import AsyncExitStack, suppress
+from contextvars import ContextVar, copy_context
 
 import pytest
 
@@ -26,9 +27,11 @@ from seawall import (
     SeawallError,
     Timeout,
 )
+from seawall.core.deadline import Scope, current_scope
 from seawall.core.open_attempt import OpenAttempt
 from seawall.events import TimedOut
 from tests.leaks.collecting import check_no_cycle
+from tests.virtual_time import run
 
 
 async def answer():
@@ -384,6 +387,60 @@ def test_a_failed_call_leaves_no_cycle(kind):
     """Everything that belongs to a failed call is freed without the garbage collector."""
     call = getattr(Subjects(), kind)
     check_no_cycle(lambda: survive(call))
+
+
+async def block_that_hangs(policy):
+    async with policy:
+        await hang()
+
+
+async def loop_that_hangs(policy):
+    async for attempt in policy:
+        async with attempt:
+            await hang()
+
+
+def abandon(call) -> None:
+    """Leave a call where it waits, in a context of its own, for the collector to find."""
+    cycle = [call]
+    cycle.append(cycle)
+    copy_context().run(begin, call)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [lambda policy: policy.execute(hang), block_that_hangs, loop_that_hangs],
+    ids=["call", "block", "loop"],
+)
+def test_the_collector_comes_while_a_scope_leaves_its_context(way):
+    """A call that the collector ends just then does not bring back what is about to be freed.
+
+    On Python 3.11 the collector may come at any allocation, and a context variable remembers what
+    was last found in it, without keeping it.
+    """
+
+    async def main():
+        # With nothing else in the context, there is nothing to allocate.
+        ContextVar("other").set(1)
+        timeout = Timeout(9)
+        for more in range(8):
+            gc.collect()
+            abandon(way(timeout))
+            scope = Scope()
+            token = current_scope.set(scope)
+            gc.set_threshold(gc.get_count()[0] + more, 1000, 1000)
+            gc.enable()
+            current_scope.reset(token)
+            gc.disable()
+            assert current_scope.get() is None
+
+    threshold = gc.get_threshold()
+    gc.disable()
+    try:
+        run(main())
+    finally:
+        gc.set_threshold(*threshold)
+        gc.enable()
 
 
 @pytest.mark.parametrize(

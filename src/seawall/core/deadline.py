@@ -7,7 +7,7 @@ nothing, so a task that outlives the call which started it inherits no deadline 
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,9 @@ def leave(scope: Scope) -> None:
     It may not be: generators that each hold a block open interleave, and a block may end in
     another context than it began in, where it was never set. There its end is all that counts.
     """
-    if current_scope.get() is scope:
+    # Not `current_scope.get()`, which remembers what it finds. On Python 3.11 the collector may
+    # come here while a `reset` is about to free just that.
+    if copy_context().get(current_scope) is scope:
         current_scope.set(scope.outer)
 
 
