@@ -16,7 +16,7 @@ from weakref import ref
 
 from seawall.core.attempts import Attempt
 from seawall.core.call import Call
-from seawall.core.clock import trio_loop
+from seawall.core.clock import task_on, trio_loop
 from seawall.core.driver import Driver, Stop, park, raise_skipped
 from seawall.core.errors import UsageError
 
@@ -91,7 +91,7 @@ class Blocks:
             raise_skipped()
         call = block.driver.call
         loop: Any = call.loop
-        block.task = current_task(loop) if call.on_asyncio else loop.task()
+        block.task = task_on(loop) if call.on_asyncio else loop.task()
         stack = _exit_stack(frame)
         if stack is None:
             self._framed.setdefault(frame, []).append(block)

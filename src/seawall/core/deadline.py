@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from seawall.core.clock import current_loop
 
 if TYPE_CHECKING:
+    from contextvars import Token
+
     from seawall.core.clock import Loop
 
 
@@ -94,6 +96,15 @@ def leave(scope: Scope) -> None:
     # come here while a `reset` is about to free just that.
     if copy_context().get(current_scope) is scope:
         current_scope.set(scope.outer)
+
+
+def reset(scope: Scope, token: Token[Scope | None]) -> None:
+    """Take a scope out of the context that it was set in with this token."""
+    try:
+        current_scope.reset(token)
+    except ValueError:
+        # Closed by the collector, in another context than it began in.
+        leave(scope)
 
 
 def deadline() -> float | None:

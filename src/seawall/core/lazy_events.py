@@ -19,7 +19,9 @@ def load() -> None:
     """Import them now, and not in the call in which the first event happens."""
     from seawall.core import events  # noqa: PLC0415 - late is what this is for
 
-    globals().update(vars(events))
+    globals().update(
+        {name: value for name, value in vars(events).items() if not name.startswith("_")}
+    )
 
 
 if not TYPE_CHECKING:

@@ -29,6 +29,7 @@ from seawall.policies.bulkhead import Bulkhead
 from seawall.policies.circuit import CircuitBreaker
 from seawall.policies.circuit.state import State
 from seawall.policies.circuit.ticket import Ticket
+from seawall.policies.circuit.traffic import STEADY_WEIGHT
 from seawall.policies.retry import Retry
 from seawall.policies.timeout import Timeout
 from seawall.policies.timeout.running import Running
@@ -181,7 +182,7 @@ class FusedRow:
         if self._total is not None:
             lane = self._total_lane
             if lane is None:
-                lane = self._total.find_lane(call, loop)
+                lane = self._total._find_lane(call, loop)
             task = task_on(loop)
             whole_cancelling = task.cancelling()
             whole = Running()
@@ -204,8 +205,9 @@ class FusedRow:
             traffic = circuit._traffic
             if traffic is not None:
                 gap = now - circuit._latest
+                # As in the circuit's `_let_pass`.
                 if gap <= traffic.usual:
-                    traffic.mean_gap += (gap - traffic.mean_gap) * 0.015625
+                    traffic.mean_gap += (gap - traffic.mean_gap) * STEADY_WEIGHT
                 else:
                     traffic.learn(gap)
             ticket = Ticket()
@@ -227,7 +229,7 @@ class FusedRow:
                         if self._timeout is not None:
                             lane = self._lane
                             if lane is None:
-                                lane = self._timeout.find_lane(call, loop)
+                                lane = self._timeout._find_lane(call, loop)
                             if task is None:
                                 task = task_on(loop)
                             cancelling = task.cancelling()
@@ -252,7 +254,7 @@ class FusedRow:
                             running.cancelling = cancelling
                             running.token = token
                             running.outer_deadline = deadline
-                            raised = self._timeout.end(running, call, task, error)
+                            raised = self._timeout._end(running, call, task, error)
                             try:
                                 if raised is not error:
                                     raise raised from error
@@ -345,7 +347,7 @@ class FusedRow:
                     whole.cancelling = whole_cancelling
                     whole.token = whole_token
                     whole.outer_deadline = whole_deadline
-                    raised = self._total.end(whole, call, task, error)
+                    raised = self._total._end(whole, call, task, error)
                     if raised is not error:
                         raise raised from error
                 raise
@@ -373,7 +375,7 @@ class FusedRow:
         """Have the policies follow the call to its loop."""
         loop: Any = call.loop
         if self._total is not None and not _varies(self._total):
-            self._total_lane = self._total.find_lane(call, loop)
+            self._total_lane = self._total._find_lane(call, loop)
         for policy in (self._retry, self._bulkhead):
             if policy is not None and policy._loop is not loop:
                 policy._move(loop)
@@ -382,7 +384,7 @@ class FusedRow:
         if self._bulkhead is not None:
             self._slots = self._bulkhead._slots
         if self._timeout is not None and not _varies(self._timeout):
-            self._lane = self._timeout.find_lane(call, loop)
+            self._lane = self._timeout._find_lane(call, loop)
         self._loop = loop
 
     def _refuse(self, call: Call[Any], now: float) -> None:

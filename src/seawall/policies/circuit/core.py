@@ -48,7 +48,7 @@ from seawall.policies.circuit.silence import Silence
 from seawall.policies.circuit.state import TRANSITIONS, State, Transition, Trigger
 from seawall.policies.circuit.ticket import Ticket
 from seawall.policies.circuit.times import NEVER, moved
-from seawall.policies.circuit.traffic import Traffic
+from seawall.policies.circuit.traffic import STEADY_WEIGHT, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -299,7 +299,7 @@ class Circuit:
             self._find_stalled(now)
         above = None if self.parent is None else self._admit_above(self.parent, now, first)
         if self._state is _CLOSED:
-            ticket = self.let_pass(now, first)
+            ticket = self._let_pass(now, first)
         else:
             probe = self._takes_probe(now)
             # Where it is closed now, a listener has reset it meanwhile.
@@ -311,7 +311,7 @@ class Circuit:
                     raise self.refusal(now)
                 self.would_refuse += 1
             self._latest = nan
-            ticket = self.let_pass(now, first)
+            ticket = self._let_pass(now, first)
             if shadowed:
                 ticket.generation = _SHADOWED
             elif probe:
@@ -320,15 +320,14 @@ class Circuit:
         ticket.above = above
         return ticket
 
-    def let_pass(self, now: float, first: bool) -> Ticket:  # noqa: FBT001 - hot path
+    def _let_pass(self, now: float, first: bool) -> Ticket:  # noqa: FBT001 - hot path
         """Return the ticket of a call that nothing keeps from being admitted."""
         traffic = self._traffic
         if traffic is not None:
             gap = now - self._latest
             if gap <= traffic.usual:
                 # Written out: `learn` does the same.
-                mean = traffic.mean_gap
-                traffic.mean_gap = mean + (gap - mean) * 0.015625
+                traffic.mean_gap += (gap - traffic.mean_gap) * STEADY_WEIGHT
             else:
                 traffic.learn(gap)
         ticket = Ticket()

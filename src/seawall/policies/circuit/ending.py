@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from seawall.core.deadline import Scope, current_scope, leave
+from seawall.core.deadline import Scope, current_scope, leave, reset
 from seawall.core.errors import CallTimeoutError
 
 if TYPE_CHECKING:
@@ -87,11 +87,7 @@ class Ending(Scope):
             if call.is_block:
                 leave(self)
             else:
-                try:
-                    current_scope.reset(token)
-                except ValueError:
-                    # Closed by the collector, in another context than it began in.
-                    leave(self)
+                reset(self, token)
             call.scope = self.outer
 
     async def _run_on_asyncio(self, call: Call[T], proceed: Proceed[T], name: str | None) -> T:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from math import isnan
+from typing import Final
 
 from seawall.policies.circuit.times import NEVER
 
 # Seconds; a longer gap is counted as this one, so that a pause does not hide the rate for long.
 _LONGEST_GAP = 10.0
 _STEADY = 64
+STEADY_WEIGHT: Final = 1 / _STEADY
 
 
 class Traffic:

@@ -7,7 +7,7 @@ from contextvars import Context
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from seawall.core.deadline import Scope, current_scope, leave
+from seawall.core.deadline import Scope, current_scope, leave, reset
 from seawall.core.resolution import RESOLUTION
 
 if TYPE_CHECKING:
@@ -36,22 +36,13 @@ class TimeoutScope(Scope):
         """Let go of the call."""
         # Child tasks may keep it in their context for as long as they live.
         self.ended = True
-        restore(call, self, self.token)
+        if call.is_block:
+            leave(self)
+        else:
+            reset(self, self.token)
         del self.token
+        call.scope = self.outer
         call.deadline = self.outer_deadline
-
-
-def restore(call: Call[Any], scope: Scope, token: Token[Scope | None]) -> None:
-    """Take a scope out of the context and the call."""
-    if call.is_block:
-        leave(scope)
-    else:
-        try:
-            current_scope.reset(token)
-        except ValueError:
-            # Closed by the collector, in another context than it began in.
-            leave(scope)
-    call.scope = scope.outer
 
 
 class TrioRunning(TimeoutScope):

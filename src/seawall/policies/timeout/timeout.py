@@ -99,7 +99,7 @@ class Timeout(Policy):
         loop: Any = call.loop
         lane = self._lane
         if lane is None or lane.loop is not loop:
-            lane = self.find_lane(call, loop)
+            lane = self._find_lane(call, loop)
         task: Task[Any] = task_on(loop)
         running = lane.enter(call, task, loop.time())
         try:
@@ -107,7 +107,7 @@ class Timeout(Policy):
         except BaseException as error:
             raised = error
             try:
-                raised = self.end(running, call, task, error)
+                raised = self._end(running, call, task, error)
                 if raised is not error:
                     raise raised from error
                 raise
@@ -120,7 +120,7 @@ class Timeout(Policy):
         running.leave(call)
         return result
 
-    def end(
+    def _end(
         self, running: Running, call: Call[Any], task: Task[Any], error: BaseException
     ) -> BaseException:
         """End a call that raises; return what is raised then: this error, or that it timed out."""
@@ -138,7 +138,7 @@ class Timeout(Policy):
         raised.__cause__ = raised.__context__ = error
         return raised
 
-    def find_lane(self, call: Call[Any], loop: AbstractEventLoop) -> Lane:
+    def _find_lane(self, call: Call[Any], loop: AbstractEventLoop) -> Lane:
         """Return where the calls of this duration run on this loop."""
         if loop is not self._loop:
             check_move(self, self._loop, loop)
