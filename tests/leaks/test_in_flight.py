@@ -46,9 +46,18 @@ async def loop(pipeline: Pipeline, work: Any) -> Any:
     return None
 
 
-@pytest.mark.parametrize("limit", [CALLS, 100], ids=["all at once", "a hundred at a time"])
 @pytest.mark.parametrize("end", ["answers", "fails", "times out", "cancelled"])
-@pytest.mark.parametrize("way", [execute, block, loop])
+@pytest.mark.parametrize(
+    "way, limit",
+    [
+        (execute, CALLS),
+        (block, CALLS),
+        (loop, CALLS),
+        (execute, 100),
+        pytest.param(block, 100, marks=pytest.mark.soak),
+        pytest.param(loop, 100, marks=pytest.mark.soak),
+    ],
+)
 def test_ten_thousand_calls_in_flight(way, end, limit):
     """No task, timer, coroutine, ticket or waiter stays, even while the collector is off."""
     outer, inner = Timeout(1000.0), Timeout(9.0)
