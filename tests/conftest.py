@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -15,3 +16,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Every test marked ``anyio`` runs on both event loops."""
     return request.param
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage look at the tests themselves, which stay until the end.
+
+    They are a million objects, and many a test lets the collector come several times.
+    """
+    gc.collect()
+    gc.freeze()
