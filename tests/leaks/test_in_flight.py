@@ -1,10 +1,14 @@
-"""10,000 calls at once, through each policy and a stack of five: nothing of them stays."""
+"""10,000 calls at once, through each policy and a stack of five: nothing of them stays.
+
+Most are left to the soak, and are a thousand here.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
 from functools import partial
+from math import inf
 from typing import Any
 
 import pytest
@@ -14,7 +18,7 @@ from tests.cancellation.policies import PARTS, Case
 from tests.leaks.collecting import check_all_freed, made_by
 from tests.virtual_time import run
 
-CALLS = 10_000
+MANY = pytest.param(10_000, marks=pytest.mark.soak)
 OURS = {
     "Call",
     "RaceOnAsyncio",
@@ -47,21 +51,14 @@ async def loop(pipeline: Pipeline, work: Any) -> Any:
 
 
 @pytest.mark.parametrize("end", ["answers", "fails", "times out", "cancelled"])
-@pytest.mark.parametrize(
-    "way, limit",
-    [
-        (execute, CALLS),
-        (block, CALLS),
-        (loop, CALLS),
-        (execute, 100),
-        pytest.param(block, 100, marks=pytest.mark.soak),
-        pytest.param(loop, 100, marks=pytest.mark.soak),
-    ],
-)
-def test_ten_thousand_calls_in_flight(way, end, limit):
+@pytest.mark.parametrize("calls", [1_000, MANY])
+@pytest.mark.parametrize("limit", [inf, 100])
+@pytest.mark.parametrize("way", [execute, block, loop])
+def test_calls_in_flight(way, limit, calls, end):
     """No task, timer, coroutine, ticket or waiter stays, even while the collector is off."""
+    limit = min(limit, calls)
     outer, inner = Timeout(1000.0), Timeout(9.0)
-    bulkhead = Bulkhead(limit, queue=CALLS)
+    bulkhead = Bulkhead(limit, queue=calls)
     retry = Retry(2, backoff=0.5, budget=None)
     stack = Pipeline(outer, retry, CircuitBreaker(10**9), bulkhead, inner)
 
@@ -78,10 +75,10 @@ def test_ten_thousand_calls_in_flight(way, end, limit):
                 await asyncio.sleep(3600)
             return "answer"
 
-        tasks = [asyncio.create_task(way(stack, work)) for _ in range(CALLS)]
+        tasks = [asyncio.create_task(way(stack, work)) for _ in range(calls)]
         for _ in range(5):
             await asyncio.sleep(0)
-        assert (bulkhead.in_flight, bulkhead.waiting) == (limit, CALLS - limit)
+        assert (bulkhead.in_flight, bulkhead.waiting) == (limit, calls - limit)
         # One timer for each Timeout, whatever the number of calls.
         assert len(current.timers()) == 2
         if end == "cancelled":
@@ -95,7 +92,7 @@ def test_ten_thousand_calls_in_flight(way, end, limit):
             "times out": "CallTimeoutError",
             "cancelled": "CancelledError",
         }
-        assert outcomes == {expected[end]: CALLS}
+        assert outcomes == {expected[end]: calls}
 
     async def rest() -> None:
         current: Any = asyncio.get_running_loop()
@@ -115,6 +112,7 @@ def test_ten_thousand_calls_in_flight(way, end, limit):
 FEW = 100
 
 
+@pytest.mark.parametrize("calls", [1_000, MANY])
 @pytest.mark.parametrize(
     "way",
     [
@@ -124,7 +122,7 @@ FEW = 100
     ],
 )
 @pytest.mark.parametrize("case", PARTS, ids=str)
-def test_ten_thousand_calls_of_each_policy(case: Case, way: Any):
+def test_calls_of_each_policy(case: Case, way: Any, calls: int):
     """Answered, failed, timed out or cancelled side by side: nothing stays, whatever the policy."""
     policy = (case.roomy or case.make)()
     pipeline = Pipeline(Timeout(1000.0), Retry(2, backoff=0.5, budget=None), policy, Timeout(9.0))
@@ -144,10 +142,8 @@ def test_ten_thousand_calls_of_each_policy(case: Case, way: Any):
                 raise OSError("made up")
             return "answer"
 
-        ends = ["answers", "fails", "hangs", "leaves"] * (CALLS // 4)
-        calls = [way(pipeline, partial(work, end)) for end in ends]
-        tasks = [asyncio.create_task(call) for call in calls]
-        del calls
+        ends = ["answers", "fails", "hangs", "leaves"] * (calls // 4)
+        tasks = [asyncio.create_task(way(pipeline, partial(work, end))) for end in ends]
         for _ in range(5):
             await asyncio.sleep(0)
         gate.set()
@@ -156,7 +152,7 @@ def test_ten_thousand_calls_of_each_policy(case: Case, way: Any):
                 task.cancel()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         left = [isinstance(each, asyncio.CancelledError) for each in outcomes]
-        assert sum(left) <= CALLS // 4
+        assert sum(left) <= calls // 4
         assert case.held(policy) == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -210,11 +206,12 @@ def test_a_view_leaves_no_timer():
     run(main())
 
 
+@pytest.mark.parametrize("calls", [1_000, MANY])
 @pytest.mark.parametrize("end", ["answers", "fails", "cancelled"])
-def test_ten_thousand_hedged_calls_in_flight(end):
+def test_hedged_calls_in_flight(end, calls):
     """Each with two attempts: no task, timer or race stays when the calls have ended."""
     hedge = Hedge(1.0, budget=None)
-    bulkhead = Bulkhead(2 * CALLS)
+    bulkhead = Bulkhead(2 * calls)
     stack = Pipeline(hedge, bulkhead)
 
     async def main() -> None:
@@ -224,20 +221,20 @@ def test_ten_thousand_hedged_calls_in_flight(end):
         async def work() -> str:
             nonlocal begun
             begun += 1
-            await asyncio.sleep(3600 if end == "cancelled" or begun <= CALLS else 1.0)
+            await asyncio.sleep(3600 if end == "cancelled" or begun <= calls else 1.0)
             if end == "fails":
                 raise OSError("made up")
             return "answer"
 
-        tasks = [asyncio.create_task(stack.execute(work)) for _ in range(CALLS)]
+        tasks = [asyncio.create_task(stack.execute(work)) for _ in range(calls)]
         await asyncio.sleep(1.5)
-        assert (bulkhead.in_flight, hedge.snapshot().in_flight) == (2 * CALLS, CALLS)
+        assert (bulkhead.in_flight, hedge.snapshot().in_flight) == (2 * calls, calls)
         if end == "cancelled":
             for task in tasks:
                 task.cancel()
         outcomes = Counter(map(outcome, await asyncio.gather(*tasks, return_exceptions=True)))
         expected = {"answers": "answer", "fails": "OSError", "cancelled": "CancelledError"}
-        assert outcomes == {expected[end]: CALLS}
+        assert outcomes == {expected[end]: calls}
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert (bulkhead.in_flight, hedge.snapshot().in_flight) == (0, 0)
         assert current.timers() == []
