@@ -247,11 +247,11 @@ class Call(Generic[T]):
     def total_deadline(self) -> float:
         """Return the loop time at which the outermost timeout around the call ends."""
         when = inf
-        scope = live(self.scope, self.loop)
+        scope, loop = self.scope, self.loop
         while scope is not None:
-            if scope.when < inf:
+            if scope.when < inf and not scope.ended and scope.loop is loop:
                 when = scope.when
-            scope = live(scope.outer, self.loop)
+            scope = scope.outer
         return when
 
     async def answer(self, answer: Any, what: str) -> Any:  # noqa: ARG002 - streams name it

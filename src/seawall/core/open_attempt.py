@@ -52,10 +52,17 @@ class OpenAttempt:
 
     def settle(self, verdict: Verdict) -> None:
         """Give the verdict now, while the attempt stays open; the first verdict counts."""
-        if self._verdict is None:
-            self._verdict = verdict
-            steps, self._settles = self._settles, []
-            _take(iter(steps), verdict)
+        if self._verdict is not None:
+            return
+        self._verdict = verdict
+        steps = iter(self._settles)
+        self._settles = []
+        try:
+            for step in steps:
+                step(verdict)
+        except BaseException:
+            _take(steps, verdict)
+            raise
 
     def end(self, verdict: Verdict) -> None:
         """Give the verdict, unless it was given before, and give back what is held, once."""
@@ -65,8 +72,14 @@ class OpenAttempt:
         try:
             self.settle(verdict)
         finally:
-            steps, self._releases = self._releases, []
-            _take(iter(steps))
+            steps = iter(self._releases)
+            self._releases = []
+            try:
+                for release in steps:
+                    release()
+            except BaseException:
+                _take(steps)
+                raise
 
     async def discard(self, verdict: Verdict) -> None:
         """Close what is open, then end the attempt, whatever happens while it closes."""
@@ -79,10 +92,10 @@ class OpenAttempt:
 
 
 def _take(steps: Iterator[Callable[..., object]], *verdict: Verdict) -> None:
+    """Take the steps that are left where one has raised: a listener may end the program."""
     try:
         for step in steps:
             step(*verdict)
     except BaseException:
-        # Code of the user's, such as a listener that ends the program: the others come first.
         _take(steps, *verdict)
         raise

@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from seawall.http.open_body import OpenBody
 
@@ -27,22 +27,8 @@ class Body:
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
-    async def __anext__(self) -> bytes:
-        state = self.state
-        if state.ahead:
-            return state.ahead.popleft()
-        if state.error is not None:
-            raise state.error
-        if state.closed:
-            raise StopAsyncIteration
-        try:
-            return await state.next()
-        except GeneratorExit:
-            state.end_at_once()
-            raise
-        except BaseException as error:
-            await state.stop(error)
-            raise
+    def __anext__(self) -> Awaitable[bytes]:
+        return self.state.next(self)
 
     async def aclose(self) -> None:
         """Close the body; before its end, that counts neither for nor against the dependency."""

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from seawall.core.call import Call
 from seawall.http.classify import judge_response
-from seawall.http.head import is_empty, is_endless, length_of
+from seawall.http.head import is_endless, length_of
 from seawall.http.judged import JudgedCall, by_the_rules
 from seawall.http.open_body import OpenBody
 from seawall.http.pool import close_connections
 from seawall.http.replay import is_replayable
 from seawall.http.report import report
 from seawall.http.reuse import WatchedTimeouts
-from seawall.http.settings import asked_seconds, is_idempotent, settings_of
+from seawall.http.settings import (
+    IDEMPOTENT_METHODS,
+    NO_SETTINGS,
+    asked_seconds,
+    is_idempotent,
+    settings_of,
+)
+from seawall.http.standard import ATTEMPT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +55,7 @@ class Exchange(JudgedCall):
         request: the caller's request.
         started: loop time at which the call began.
         asked_seconds: how long the caller lets one read take; ``inf`` for ever.
+        asks_for_time: whether it asks for other times than the default ones.
         asked_total: how long the request's settings let the call take; ``None`` if they do not say.
         bodies: those of all responses so far that were open.
     """
@@ -58,13 +66,15 @@ class Exchange(JudgedCall):
         "_tried",
         "asked_seconds",
         "asked_total",
+        "asks_for_time",
         "bodies",
         "request",
         "started",
     )
 
     def __init__(self, transport: Resilience, request: Any) -> None:
-        settings = settings_of(request)
+        extensions = request.extensions
+        settings = settings_of(request) if "seawall" in extensions else NO_SETTINGS
         self.begin(self._attempt, (request,))
         self.classifier = by_the_rules
         self.transport = transport
@@ -77,12 +87,18 @@ class Exchange(JudgedCall):
         self._tried: list[Tried] = []
         self.started = self.loop.time()
         self.key = transport.key(request) if settings.key is None else settings.key
-        self.idempotent = is_idempotent(request, settings, transport.idempotent)
-        self.asked_seconds = asked_seconds(request)
-        self.asked_total = settings.timeout
+        self.idempotent = (
+            settings is NO_SETTINGS
+            and transport.idempotent is None
+            and request.method in IDEMPOTENT_METHODS
+        ) or is_idempotent(request, settings, transport.idempotent)
+        self.asked_seconds = asked = asked_seconds(extensions)
+        self.asked_total = total = settings.timeout
+        self.asks_for_time = asked > ATTEMPT_SECONDS or total is not None
         replayable = settings.replayable
         if replayable is None:
-            replayable = is_replayable(request, transport.family.client)
+            client = transport.family.client
+            replayable = type(request.stream) is client.ByteStream or is_replayable(request, client)
         if not replayable:
             self._one_shot = transport.family.one_shot(request.stream)
 
@@ -126,21 +142,20 @@ class Exchange(JudgedCall):
             if self._one_shot is not None and self._one_shot.begun:
                 self.single_run = _SENT_ONCE
         response.request = request
+        status = response.status_code
         if response.is_closed or not isinstance(response.stream, transport.family.stream):
-            self._note(began, response.status_code)
+            self._note(began, status)
             return response
         body = OpenBody(response.stream, self, attempt.extensions)
         self.bodies.append(body)
         try:
-            healthy = response.status_code < 400
-            if not healthy and self._may_be_retried(response):
+            if status >= 400 and self._may_be_retried(response):
                 await body.read_ahead(self.deadline)
             endless = is_endless(response)
             if not body.closed:
-                self._watch(body, endless=endless)
-            buffered = transport.buffer_response
-            if buffered is not None and healthy and not endless:
-                await body.buffer(buffered, length_of(response))
+                self._watch(body, endless)
+            if transport.buffer_response is not None and status < 400 and not endless:
+                await body.buffer(transport.buffer_response, length_of(response))
             self._take_charge(response, body, endless=endless)
         except GeneratorExit:
             body.end_at_once()
@@ -149,7 +164,7 @@ class Exchange(JudgedCall):
             self._note(began, type(error).__name__)
             await body.close()
             raise
-        self._note(began, response.status_code)
+        self._note(began, status)
         return response
 
     def alone(self) -> str | None:
@@ -160,7 +175,10 @@ class Exchange(JudgedCall):
 
     def hand_out(self, response: Any) -> bool:
         """Leave the response to the caller; say whether attempts may have left others open."""
-        body: OpenBody | None = getattr(getattr(response, "stream", None), "state", None)
+        try:
+            body: OpenBody | None = response.stream.state
+        except AttributeError:
+            body = None
         if body is not None:
             body.handed_out = True
         return len(self.bodies) > 1 or self.bodies[0] is not body
@@ -218,7 +236,7 @@ class Exchange(JudgedCall):
     def _take_charge(self, response: Any, body: OpenBody, *, endless: bool) -> None:
         response.stream = self.transport.family.body(body)
         body.head = verdict = self.judge_result(response)
-        body.empty = is_empty(response.status_code, self.request.method)
+        body.status = response.status_code
         if body.closed:
             return
         self.open = body
@@ -228,10 +246,13 @@ class Exchange(JudgedCall):
             # A probe that waits for the end of an event stream would hold the circuit half-open.
             body.settle(verdict)
 
-    def _watch(self, body: OpenBody, *, endless: bool) -> None:
+    def _watch(self, body: OpenBody, endless: bool) -> None:  # noqa: FBT001 - hot path
         """See to it that the body ends in time."""
-        deadline = self._body_deadline(endless=endless)
-        idle = self._idle_timeout(endless=endless)
+        if endless or self._settings is not NO_SETTINGS:
+            deadline = self._body_deadline(endless=endless)
+            idle = self._idle_timeout(endless=endless)
+        else:
+            deadline, idle = self.total_deadline(), inf
         if deadline < inf or idle < inf:
             body.watch(deadline, idle)
 

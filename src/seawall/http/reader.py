@@ -9,20 +9,22 @@ each of them, but looks, when it goes off, since when the read waits that waits 
 
 from __future__ import annotations
 
-from asyncio import CancelledError, Task, create_task, current_task
+from asyncio import CancelledError, Task, create_task
 from asyncio import wait as wait_for
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import anyio
 
+from seawall.core.clock import task_on
 from seawall.core.open_attempt import OpenAttempt
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
-    from collections.abc import AsyncIterator, Awaitable
+    from collections import deque
+    from collections.abc import AsyncIterator
 
-    from seawall.core.clock import Loop
+    from seawall.core.verdict import Verdict
 
 Phase: TypeAlias = Literal["call", "idle"]
 
@@ -30,12 +32,13 @@ Phase: TypeAlias = Literal["call", "idle"]
 class Reader(OpenAttempt):
     """The part of an open body that reads its stream.
 
-    Args:
-        stream: the response's own stream.
-        loop: the loop of the call.
-        on_asyncio: whether that is asyncio's.
+    Its fields are set by the open body.
 
     Attributes:
+        head: the verdict on the head of the response.
+        ahead: chunks that were read before the caller asked for them.
+        closed: whether the end has begun.
+        error: what a read raises beyond what was read ahead.
         deadline: loop time at which a read that waits ends.
         idle: seconds that each read may wait.
         size: bytes read so far.
@@ -51,45 +54,62 @@ class Reader(OpenAttempt):
         "_stream",
         "_task",
         "_timer",
+        "ahead",
+        "closed",
         "deadline",
+        "error",
+        "head",
         "idle",
         "loop",
         "on_asyncio",
         "size",
     )
 
-    def __init__(self, stream: Any, loop: Loop, *, on_asyncio: bool) -> None:
-        super().__init__(_unused)
-        self.deadline = inf
-        self.idle = inf
-        self.size = 0
-        self.loop: Any = loop
-        self.on_asyncio = on_asyncio
-        self._stream = stream
-        self._iterator: AsyncIterator[bytes] | None = None
-        self._pending: Task[bytes | None] | None = None
-        self._task: Task[Any] | None = None
-        self._fired: Phase | None = None
-        self._since = 0.0
-        self._timer: TimerHandle | None = None
+    head: Verdict
+    ahead: deque[bytes] | None
+    closed: bool
+    error: BaseException | None
+    deadline: float
+    idle: float
+    size: int
+    loop: Any
+    on_asyncio: bool
+    _fired: Phase | None
+    _iterator: AsyncIterator[bytes] | None
+    _pending: Task[bytes | None] | None
+    _since: float
+    _stream: Any
+    _task: Task[Any] | None
+    _timer: TimerHandle | None
 
     def timed_out(self, phase: Phase) -> BaseException:
         """Return the error of a read that was ended, by what ended it."""
         raise NotImplementedError
 
-    async def next(self) -> bytes:
+    async def stop(self, error: BaseException) -> None:
+        """End the attempt with what a read has raised: the end of the body, or an error."""
+        raise NotImplementedError
+
+    async def finish(self, verdict: Verdict | None, *, clean: bool) -> None:
+        """Close the stream, then settle with the verdict if one is given; once."""
+        raise NotImplementedError
+
+    async def next(self, body: object = None) -> bytes:
         """Return the next chunk.
+
+        Args:
+            body: what the caller reads, kept for as long as a read waits; with it, the end of the
+                stream and an error are the end of the attempt. ``None`` for a read of our own.
 
         Raises:
             StopAsyncIteration: there is none.
             BaseException: what ``timed_out`` returns, at the deadline or after too long a wait.
         """
-        if self._fired is not None:
-            # The last chunk came in spite of the cancellation.
-            raise self.timed_out(self._fired)
-        task = current_task(self.loop) if self.on_asyncio else None
-        if task is None:
-            return await self._next_within_scope()
+        if body is not None and (self.ahead or self.closed or self.error is not None):
+            return self._read_before()
+        task: Any = task_on(self.loop) if self.on_asyncio else None
+        if task is None or self._fired is not None:
+            return await self._next_otherwise(body)
         if self.idle < inf:
             self._watch()
         cancelling = task.cancelling()
@@ -99,18 +119,50 @@ class Reader(OpenAttempt):
                 chunk = await (self._iterator or self._open()).__anext__()
             else:
                 chunk = await self._take(self._pending)
-        except BaseException as error:
-            fired = self._fired
-            if fired and task.uncancel() <= cancelling and isinstance(error, CancelledError):
-                raise self.timed_out(fired) from error
-            raise
-        else:
+        except StopAsyncIteration:
+            self._task = None
             if self._fired:
                 task.uncancel()
-            self.size += len(chunk)
-            return chunk
-        finally:
+            if body is not None:
+                await self.finish(self.head, clean=True)
+            raise
+        except BaseException as error:
             self._task = None
+            raised = error
+            try:
+                fired = self._fired
+                if fired and task.uncancel() <= cancelling and isinstance(error, CancelledError):
+                    raised = self.timed_out(fired)
+                if body is not None:
+                    await self.stop(raised)
+                if raised is not error:
+                    raise raised from error
+                raise
+            finally:
+                # This frame is on its traceback.
+                del raised
+        self._task = None
+        if self._fired:
+            task.uncancel()
+        self.size += len(chunk)
+        return chunk
+
+    async def _next_otherwise(self, body: object) -> bytes:
+        """Read where there is no task to cancel, or no time left."""
+        try:
+            if self._fired is not None:
+                # The last chunk came in spite of the cancellation.
+                raise self.timed_out(self._fired)
+            return await self._next_within_scope()
+        except BaseException as error:
+            if body is not None:
+                await self.stop(error)
+            raise
+
+    def _read_before(self) -> bytes:
+        if self.ahead:
+            return self.ahead.popleft()
+        raise StopAsyncIteration if self.error is None else self.error
 
     async def next_before(self, until: float) -> bytes | None:
         """Return the next chunk, or ``None`` if it does not come in time; then it comes later.
@@ -147,19 +199,13 @@ class Reader(OpenAttempt):
             self._timer.cancel()
             self._timer = None
 
-    def close_stream(self) -> Awaitable[None]:
-        """Return what closes the stream."""
+    async def close_stream(self) -> None:
+        """Close the stream, where a read of it may go on in a task of its own."""
         pending, self._pending = self._pending, None
-        self._iterator = None
         if pending is not None:
-            return self._close_after(pending)
-        closing: Awaitable[None] = self._stream.aclose()
-        return closing
-
-    async def _close_after(self, pending: Task[bytes | None]) -> None:
-        pending.cancel()
-        pending.add_done_callback(forget_error)
-        await wait_for({pending})
+            pending.cancel()
+            pending.add_done_callback(forget_error)
+            await wait_for({pending})
         await self._stream.aclose()
 
     async def _next_within_scope(self) -> bytes:
@@ -205,10 +251,6 @@ class Reader(OpenAttempt):
             opened: AsyncIterator[bytes] = self._stream.__aiter__()
             self._iterator = iterator = opened
         return iterator
-
-
-async def _unused() -> None:
-    """Stand in for what an open body does itself."""
 
 
 async def _next_or_end(iterator: AsyncIterator[bytes]) -> bytes | None:

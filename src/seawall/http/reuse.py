@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from types import ModuleType
 
+# Read five times by each request; `super()` would take twice as long as the rest.
+_get = dict[str, Any].get
+
 
 class WatchedTimeouts(dict[str, Any]):
     """The ``timeout`` extension of one attempt, which notes what is read of it.
@@ -36,7 +39,7 @@ class WatchedTimeouts(dict[str, Any]):
             self.connected = True
         elif key == "write":
             self.sent = True
-        return super().get(key, default)
+        return _get(self, key, default)
 
     def was_reused(self) -> bool:
         """Say whether the attempt is known to have had a connection that was used before."""

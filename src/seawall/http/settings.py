@@ -21,6 +21,7 @@ Idempotent: TypeAlias = "bool | Callable[[Any], bool | None] | None"
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SDK_COUNT: Final = SDK_COUNT.encode()
+_SDK_COUNT_LENGTH: Final = len(_SDK_COUNT)
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -130,13 +131,16 @@ def is_idempotent(request: Any, settings: Settings, idempotent: Idempotent) -> b
 def is_from_sdk(request: Any) -> bool:
     """Say whether an SDK sends a request that has retries of its own."""
     # Read as bytes: to read them as text, the client first looks for the encoding of them all.
-    return _SDK_COUNT in [name.lower() for name, _ in request.headers.raw]
+    for name, _ in request.headers.raw:
+        if len(name) == _SDK_COUNT_LENGTH and name.lower() == _SDK_COUNT:
+            return True
+    return False
 
 
-def asked_seconds(request: Any) -> float:
+def asked_seconds(extensions: Any) -> float:
     """Return the seconds that the caller lets a read take; ``inf`` for ever, 0.0 if not said."""
     try:
-        seconds = request.extensions["timeout"]["read"]
+        seconds = extensions["timeout"]["read"]
     except (KeyError, TypeError):
         return 0.0
     return inf if seconds is None else float(seconds)

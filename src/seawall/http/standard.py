@@ -14,8 +14,11 @@ from seawall.policies.retry import Retry, exponential
 from seawall.policies.timeout import Timeout
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from seawall.core.call import Call
     from seawall.core.policy import Policy
+    from seawall.policies.timeout.running import Lane
 
 TOTAL_SECONDS: Final = 30.0
 ATTEMPT_SECONDS: Final = 10.0
@@ -34,6 +37,12 @@ class DefaultTimeout(Timeout):
         if asked <= ATTEMPT_SECONDS:
             return self.seconds
         return self.seconds + asked - ATTEMPT_SECONDS
+
+    def _find_lane(self, call: Call[Any], loop: AbstractEventLoop) -> Lane:
+        lane = self._usual
+        if lane is None or lane.loop is not loop or getattr(call, "asks_for_time", True):
+            return super()._find_lane(call, loop)
+        return lane
 
 
 class DefaultTotal(DefaultTimeout):

@@ -131,14 +131,19 @@ class Resilience:
             policy = self.policy
             if exchange.asked_total is not None:
                 policy = policy.bind(timeout=exchange.asked_total)
+            exchange.pipeline = policy
+            # What `conduct` does, without a coroutine more.
             try:
-                response = await policy.conduct(exchange)
+                response = await policy.entry()(exchange)
             except GeneratorExit:
+                exchange.fail()
                 exchange.drop()
                 raise
             except BaseException:
+                exchange.fail()
                 await exchange.close()
                 raise
+            exchange.forget_verdict()
             if exchange.bodies and exchange.hand_out(response):
                 await exchange.close()
             exchange.tell(response)

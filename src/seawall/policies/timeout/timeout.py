@@ -67,6 +67,8 @@ class Timeout(Policy):
         self._loop: Loop | None = None
         self._lanes: dict[float, Lane] = {}
         self._lane: Lane | None = None
+        # That of calls for which the limit is the usual one.
+        self._usual: Lane | None = None
 
     def snapshot(self) -> TimeoutSnapshot:
         """Return how many calls run, and how many have been ended."""
@@ -144,13 +146,18 @@ class Timeout(Policy):
             check_move(self, self._loop, loop)
             self._loop = loop
             self._lanes = {}
-            self._lane = None
+            self._lane = self._usual = None
         seconds = self.seconds_for(call)
         lane = self._lanes.get(seconds)
         if lane is None:
             # A subclass may give each call its own limit: only the lanes in use are kept.
-            self._lanes = {key: old for key, old in self._lanes.items() if old.entries}
+            usual = self._usual
+            self._lanes = {
+                key: old for key, old in self._lanes.items() if old.entries or old is usual
+            }
             lane = self._lanes[seconds] = Lane(seconds, loop)
+        if seconds == self.seconds:
+            self._usual = lane
         if type(self).seconds_for is Timeout.seconds_for:
             self._lane = lane
         return lane
