@@ -199,7 +199,7 @@ class CircuitBreaker(CircuitControls):
                 call.open.on_settle(partial(self._settle_body, call.loop, ticket))
 
     def _settle_body(self, loop: Loop, ticket: Ticket, verdict: Verdict) -> None:
-        self._circuit.settle(ticket, verdict.kind, loop.time())
+        self._circuit.end(ticket, verdict.kind, loop.time())
 
     def _narrow(self, kind: Kind, error: BaseException) -> Kind:
         failures, ignore = self.failures, self.ignore

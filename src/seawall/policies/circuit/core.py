@@ -401,7 +401,12 @@ class Circuit:
         if ticket in flight.sent:
             del flight.sent[ticket]
             if answered:
-                self._answer(ticket, now - self._silence.youngest, now)
+                silence = self._silence
+                lag = now - silence.youngest
+                if lag > silence.usual_lag:
+                    self._answer(ticket, lag, now)
+                elif ticket.start > silence.youngest:
+                    silence.youngest = ticket.start
         elif ticket in flight.stalled:
             del flight.stalled[ticket]
             if answered:
@@ -411,6 +416,23 @@ class Circuit:
         flight.set_apart(ticket, now - ticket.start)
         if ticket.above is not None:
             ticket.above.circuit.begin(ticket.above, now, answered=answered)
+
+    def end(self, ticket: Ticket, kind: Kind, now: float) -> None:
+        """Settle a ticket whose response has begun, with the verdict on the whole of it."""
+        evidence, apart = self._evidence, self._flight.apart
+        # As in `settle`: for a healthy circuit, one success more is counted and no more.
+        if (
+            kind is _SUCCESS
+            and ticket.generation == self._closed_generation
+            and now < evidence.quiet_until
+            and ticket.first
+            and ticket.above is None
+            and apart.get(ticket) is not None
+        ):
+            del apart[ticket]
+            evidence.quiet += 1
+        else:
+            self.settle(ticket, kind, now)
 
     def caught_up(self) -> None:
         """Hear that all answers have been read that were there when silence was found."""
