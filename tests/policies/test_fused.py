@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import random
+import sys
 import weakref
+from asyncio import iscoroutinefunction
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -124,6 +127,9 @@ def row(rng: random.Random, *, fused: bool) -> Pipeline:
     # Something inside that waits, and is not fused.
     inside = [apart(Bulkhead)(2, queue=5)] if rng.random() < 0.4 else []
     judge = Classifier(results=lambda value: value == "bad")
+    if rng.random() < 0.5:
+        # Nothing else, so a call may need no object.
+        return Pipeline(*chosen)
     return Pipeline(Watch(), *chosen, Watch(), *inside, classify=rng.choice([None, judge]))
 
 
@@ -549,3 +555,34 @@ def test_what_is_fused(policies, steps, monkeypatch):
         monkeypatch.setattr(kind, "link", lambda self, proceed: made.append(self) or proceed)
     link_all(policies, nothing)
     assert len(made) == steps
+
+
+def test_execute_is_taken_for_an_async_function():
+    """What is given ``execute`` to call knows that what it returns is to be awaited."""
+    asks = inspect.iscoroutinefunction if sys.version_info >= (3, 12) else iscoroutinefunction
+    assert asks(Timeout(1.0).execute)
+    assert asks(Pipeline().execute)
+
+
+def test_a_call_begins_when_it_is_awaited():
+    """A coroutine that is made and not awaited does nothing: nothing is refused, held or run."""
+
+    def scenario(kind: Callable[[type[Policy]], Any]) -> Any:
+        breaker = kind(CircuitBreaker)(1)
+        pipeline = Pipeline(breaker, kind(Bulkhead)(1), kind(Timeout)(1.0))
+
+        async def main() -> None:
+            await pipeline.execute(answers)
+            pipeline.execute(answers).close()
+            waiting = pipeline.execute(answers)
+            breaker.trip()
+            refused = pipeline.execute(answers)
+            with pytest.raises(CircuitOpenError):
+                await waiting
+            breaker.reset()
+            await refused
+
+        run(main())
+        return pipeline.snapshot().as_dict()
+
+    both(scenario)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import ref
 
 from seawall.core.call import Call
-from seawall.core.driver import Driver, Stop, park, raise_skipped
+from seawall.core.driver import BODY, DONE, PAUSE, Driver, park, raise_skipped
 from seawall.core.errors import UsageError
 from seawall.core.verdict import Outcome
 
@@ -64,8 +64,8 @@ class Attempt:
 
     def outcome(self) -> Any:
         """Return what the body set, and tell the call whether it may be judged."""
-        self._call.unjudged = self._result is _UNSET
-        return self.result
+        self._call.unjudged = is_unset = self._result is _UNSET
+        return None if is_unset else self._result
 
     async def __aenter__(self) -> Self:
         await self._find_loop().enter(self)
@@ -112,12 +112,12 @@ class Attempts:
 
     def __init__(self, policy: Policy) -> None:
         call: Call[Any] = Call()
-        call.begin(lambda: park(Stop.BODY))
+        call.begin(lambda: park(BODY))
         call.pipeline = policy
-        call.pauses = lambda: park(Stop.PAUSE)
+        call.pauses = lambda: park(PAUSE)
         call.is_block = True
         self._driver = Driver(policy.entry(), call)
-        self._stop = Stop.PAUSE
+        self._stop = PAUSE
         self._next: Attempt | None = None
         self._previous: Outcome | None = None
 
@@ -125,7 +125,7 @@ class Attempts:
         return self
 
     async def __anext__(self) -> Attempt:
-        if self._stop is Stop.DONE:
+        if self._stop is DONE:
             raise StopAsyncIteration
         if self._next is not None:
             message = (
@@ -148,12 +148,12 @@ class Attempts:
             raise UsageError(message)
         try:
             # Still parked at BODY only where a policy went on without a pause.
-            while self._stop is Stop.PAUSE:
+            while self._stop is PAUSE:
                 self._stop = await self._driver.advance()
-            if self._stop is Stop.DONE:
+            if self._stop is DONE:
                 raise_skipped()
         except BaseException:
-            self._stop = Stop.DONE
+            self._stop = DONE
             attempt.previous = None
             raise
         finally:
@@ -164,11 +164,11 @@ class Attempts:
         """Give the outcome of the body; say whether its error is dealt with."""
         attempt.previous = None
         value = attempt.outcome()
-        self._stop = Stop.DONE
+        self._stop = DONE
         try:
             stop, stays = await self._driver.end(error, value)
             self._stop = stop
-            if stop is Stop.DONE:
+            if stop is DONE:
                 if error is not None and not stays:
                     attempt.result = self._driver.value
             else:
@@ -182,7 +182,7 @@ class Attempts:
         self._end()
 
     def _end(self) -> None:
-        self._stop = Stop.DONE
+        self._stop = DONE
         if self._next is not None:
             self._next.previous = None
         self._next = self._previous = None

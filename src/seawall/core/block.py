@@ -17,7 +17,7 @@ from weakref import ref
 from seawall.core.attempts import Attempt
 from seawall.core.call import Call
 from seawall.core.clock import task_on, trio_loop
-from seawall.core.driver import Driver, Stop, park, raise_skipped
+from seawall.core.driver import BODY, DONE, Driver, park, raise_skipped
 from seawall.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,15 +45,17 @@ class _Body:
             )
             raise UsageError(message)
         self._begun = True
-        return park(Stop.BODY)
+        return park(BODY)
 
 
 class _Block:
     """One ``async with pipeline``."""
 
-    __slots__ = ("attempt", "driver", "task")
+    __slots__ = ("attempt", "driver", "outer", "task")
 
     def __init__(self, policy: Policy) -> None:
+        # The one around it in the same frame.
+        self.outer: _Block | None = None
         call: Call[Any] = Call()
         call.begin(_Body())
         call.pipeline = policy
@@ -80,21 +82,25 @@ class Blocks:
     __slots__ = ("_framed", "_stacked")
 
     def __init__(self) -> None:
-        self._framed: dict[FrameType, list[_Block]] = {}
+        # Of each frame the innermost one.
+        self._framed: dict[FrameType, _Block] = {}
         # By the identity of what an exit stack has to leave. The reference ends the entry with it.
         self._stacked: dict[int, tuple[ref[Any], list[_Block]]] = {}
 
     async def enter(self, policy: Policy, frame: FrameType) -> Attempt:
         """Begin a block for the frame that runs the ``async with``."""
         block = _Block(policy)
-        if await block.driver.advance() is not Stop.BODY:
+        driver = block.driver
+        came = driver.move()
+        if came is not BODY and await driver.go_on(came) is not BODY:
             raise_skipped()
-        call = block.driver.call
+        call = driver.call
         loop: Any = call.loop
         block.task = task_on(loop) if call.on_asyncio else loop.task()
         stack = _exit_stack(frame)
         if stack is None:
-            self._framed.setdefault(frame, []).append(block)
+            block.outer = self._framed.get(frame)
+            self._framed[frame] = block
         else:
             self._find(stack).append(block)
         return block.attempt
@@ -109,14 +115,16 @@ class Blocks:
         block.task = None
         driver, value = block.driver, block.attempt.outcome()
         if error is None:
-            await driver.advance(value=value)
+            came = driver.move(None, value)
+            if came is not DONE:
+                await driver.go_on(came)
             return False
         try:
             stop, stays = await driver.end(error, value)
         finally:
             # From the traceback of the error, this frame is reached: as `f_back`, since 3.12.
             del error
-        if stop is Stop.DONE and not stays:
+        if stop is DONE and not stays:
             block.attempt.result = driver.value
             return True
         return False
@@ -130,7 +138,7 @@ class Blocks:
 
     def _take(self, frame: FrameType) -> _Block:
         if frame in self._framed:
-            return _pop(self._framed, frame)
+            return self._pop(frame)
         stack = _exit_stack(frame)
         if stack is not None and id(stack) in self._stacked:
             blocks = self._stacked[id(stack)][1]
@@ -139,19 +147,19 @@ class Blocks:
                 del self._stacked[id(stack)]
             return block
         task = running_task()
-        for entered, framed in reversed(self._framed.items()):
-            if framed[-1].task is task:
-                return _pop(self._framed, entered)
+        for entered, block in reversed(self._framed.items()):
+            if block.task is task:
+                return self._pop(entered)
         message = "this block was never entered: write `async with pipeline: ...`"
         raise UsageError(message)
 
-
-def _pop(blocks: dict[FrameType, list[_Block]], frame: FrameType) -> _Block:
-    found = blocks[frame]
-    block = found.pop()
-    if not found:
-        del blocks[frame]
-    return block
+    def _pop(self, frame: FrameType) -> _Block:
+        block = self._framed[frame]
+        if block.outer is None:
+            del self._framed[frame]
+        else:
+            self._framed[frame] = block.outer
+        return block
 
 
 def _exit_stack(frame: FrameType) -> Any:

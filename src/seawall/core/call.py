@@ -142,8 +142,11 @@ class Call(Generic[T]):
         function: Callable[..., Any],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] = MappingProxyType({}),
+        loop: Loop | None = None,
     ) -> None:
         """Set every field: a new call on the running loop, with the caller's deadline.
+
+        With the asyncio loop that it is on, it has no deadline yet.
 
         It does the work of an ``__init__``, which on 3.11 and 3.12 is called by way of C and
         takes as long again.
@@ -174,6 +177,9 @@ class Call(Generic[T]):
         self.unjudged = False
         self._judged = None
         self._verdict = None
+        if loop is not None:
+            self.loop = loop
+            return
         try:
             self.loop = get_running_loop()
         except RuntimeError:
@@ -417,9 +423,21 @@ def invoke(call: Call[T]) -> Awaitable[T]:
     result: Awaitable[T] = call.function(*call.args, **call.kwargs)
     kind: type[Any] = type(result)
     # What a block awaits is its own.
-    if kind is CoroutineType or call.is_block or isawaitable(result):
-        return result
-    name = getattr(call.function, "__qualname__", repr(call.function))
+    if kind is not CoroutineType and not call.is_block:
+        check_result(result, call.function)
+    return result
+
+
+def check_result(result: object, function: Callable[..., Any]) -> None:
+    """Check what the function of a call returned.
+
+    Raises:
+        UsageError: it cannot be awaited.
+    """
+    if isawaitable(result):
+        return
+    kind = type(result)
+    name = getattr(function, "__qualname__", repr(function))
     if hasattr(result, "__aiter__"):
         message = (
             f"{name} returned {kind.__name__}, which is a stream.\n"

@@ -37,6 +37,10 @@ class Stop(Enum):
     DONE = "the chain has returned"
 
 
+# On 3.11, to read a member from its class takes longer than to call a function.
+BODY, PAUSE, DONE = Stop.BODY, Stop.PAUSE, Stop.DONE
+
+
 @types.coroutine
 def park(stop: Stop) -> Generator[Any, Any, Any]:
     """Stop here until whoever drives the chain goes on; return what it sends."""
@@ -56,43 +60,61 @@ class Driver:
         self._outer = call.scope
         self._paused: list[tuple[Scope, Any]] = []
 
-    @types.coroutine
-    def advance(
-        self, error: BaseException | None = None, value: object = None
-    ) -> Generator[Any, Any, Stop]:
+    async def advance(self, error: BaseException | None = None, value: object = None) -> Stop:
         """Send or throw the outcome of the body; run on to the next stop, and say which it is."""
-        argument: Any = value if error is None else error
-        step: Any = None
+        try:
+            came = self.move(error, value)
+        finally:
+            # As in `move`.
+            del error, value
+        return came if isinstance(came, Stop) else await self.go_on(came)
+
+    def move(self, error: BaseException | None = None, value: object = None) -> Any:
+        """Send or throw the outcome of the body; return the next stop if it comes at once.
+
+        Else return what the chain waits for: :meth:`go_on` hands that on.
+        """
         try:
             coroutine = self._coroutine
             if coroutine is None:
                 coroutine = self._coroutine = _as_coroutine(self._chain(self.call))
-            self._resume()
-            step = coroutine.send if error is None else coroutine.throw
-            while True:
-                try:
-                    signal = step(argument)
-                except StopIteration as stop:
-                    self.value = stop.value
-                    self.call.forget_verdict()
-                    return Stop.DONE
-                if isinstance(signal, Stop):
-                    self.call.in_body = signal is Stop.BODY
-                    if signal is Stop.PAUSE:
-                        self._pause()
-                    return signal
-                try:
-                    argument = yield signal
-                    step = coroutine.send
-                except BaseException as thrown:
-                    argument = thrown
-                    step = coroutine.throw
+            elif self._paused:
+                self._resume()
+            try:
+                came = coroutine.send(value) if error is None else coroutine.throw(error)
+            except StopIteration as stop:
+                self.value = stop.value
+                self.call.forget_verdict()
+                return DONE
         except BaseException:
             self.call.fail()
             raise
         finally:
             # This frame is on the traceback of what the chain raises; it must not refer to it.
-            del argument, error, step
+            del error, value
+        if isinstance(came, Stop):
+            self.call.in_body = came is BODY
+            if came is PAUSE:
+                self._pause()
+        return came
+
+    @types.coroutine
+    def go_on(self, came: Any) -> Generator[Any, Any, Stop]:
+        """Hand on what the chain waits for, up to its next stop."""
+        thrown: BaseException | None
+        try:
+            while not isinstance(came, Stop):
+                sent = thrown = None
+                try:
+                    sent = yield came
+                except BaseException as error:
+                    # The chain goes on outside of this handler: what it raises has its own context.
+                    thrown = error
+                came = self.move(thrown, sent)
+            return came
+        finally:
+            # As in `move`.
+            sent = thrown = None
 
     def _pause(self) -> None:
         # Between two attempts the code that runs is the user's own, outside every timeout here.
@@ -121,7 +143,7 @@ class Driver:
             if not same:
                 raise
             error.with_traceback(traceback)
-            return Stop.DONE, True
+            return DONE, True
         finally:
             del error, traceback
 

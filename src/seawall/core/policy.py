@@ -10,6 +10,7 @@ from inspect import isasyncgenfunction, isawaitable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from seawall.core.advised import Advised
+from seawall.core.async_mark import mark_async
 from seawall.core.attempts import Attempt, Attempts
 from seawall.core.block import Blocks
 from seawall.core.call import Call, Proceed, invoke
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from seawall.core.bound import Bound
     from seawall.core.listeners import Listener
     from seawall.core.snapshot import Snapshot
+    from seawall.policies.fused import FusedRow
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,6 +49,8 @@ class Policy(Advised, ABC):
 
     name: str | None = None
     _chain: Proceed[Any] | None = None
+    # Where that is a single step, what runs a function without a `Call`.
+    _row: FusedRow | None = None
     _blocks: Blocks | None = None
     # Those who hear the events of this policy.
     _listeners: tuple[Subscription, ...] = ()
@@ -54,8 +58,6 @@ class Policy(Advised, ABC):
     _made_for: Any = None
     # What events call this policy, if not by its class.
     _shown_as: str | None = None
-    # While set, it raises what each call of `execute` would come to, before a call is made.
-    _gate: Callable[[], None] | None = None
 
     @abstractmethod
     async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
@@ -75,12 +77,12 @@ class Policy(Advised, ABC):
         return False
 
     @overload
-    async def execute(
+    def execute(
         self, target: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
+    ) -> Coroutine[Any, Any, T]: ...
     @overload
-    async def execute(self, target: Awaitable[T], /) -> T: ...
-    async def execute(self, target: Any, /, *args: Any, **kwargs: Any) -> Any:
+    def execute(self, target: Awaitable[T], /) -> Coroutine[Any, Any, T]: ...
+    def execute(self, target: Any, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         """Run a function, or await an awaitable, behind this policy.
 
         Args:
@@ -96,10 +98,15 @@ class Policy(Advised, ABC):
             UsageError: the target is no callable that returns an awaitable, and no awaitable.
             Exception: whatever the function raises, as it is.
         """
+        # No async function itself: a coroutine less for each call.
+        row = self._row
+        if row is None or not callable(target):
+            return self._execute(target, args, kwargs)
+        return row.step(None, self, target, args, kwargs)
+
+    async def _execute(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not callable(target):
             return await self._execute_awaitable(target, args, kwargs)
-        if self._gate is not None:
-            self._gate()
         call: Call[Any] = Call()
         call.begin(target, args, kwargs)
         call.pipeline = self
@@ -155,19 +162,20 @@ class Policy(Advised, ABC):
     def entry(self) -> Proceed[Any]:
         """Return the chain by which a call enters this policy."""
         chain = self._chain or self._build()
-        return observed(self, chain) if is_heard(self) else chain
+        return observed(self, chain) if SUBSCRIPTIONS and is_heard(self) else chain
 
     def _build(self) -> Proceed[Any]:
-        from seawall.policies.fused import link_all  # noqa: PLC0415 - core knows no policies
+        from seawall.policies.fused import link_all, whole_row  # noqa: PLC0415 - core knows no policies
 
         chain = link_all((self,), invoke)
         # Also for policies that are frozen dataclasses.
         object.__setattr__(self, "_chain", chain)
+        object.__setattr__(self, "_row", whole_row(chain))
         return chain
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out of a copy what is tied to this very object."""
-        own = {"_chain", "_blocks", "_gate", "_listeners"}
+        own = {"_chain", "_row", "_blocks", "_listeners"}
         return {name: value for name, value in vars(self).items() if name not in own}
 
     # With time limits the arguments are not checked: behind `P.args` nothing may be named.
@@ -257,9 +265,10 @@ class Policy(Advised, ABC):
 
         @wraps(function)
         async def behind_policy(*args: Any, **kwargs: Any) -> Any:
-            # What `execute` does, without a coroutine more.
-            if self._gate is not None:
-                self._gate()
+            row = self._row
+            if row is not None:
+                return await row.step(None, self, function, args, kwargs)
+            # What `_execute` does, without a coroutine more.
             call: Call[Any] = Call()
             call.begin(function, args, kwargs)
             call.pipeline = self
@@ -378,6 +387,9 @@ class Policy(Advised, ABC):
 
     def __aiter__(self) -> Attempts:
         return Attempts(self)
+
+
+mark_async(Policy.execute)
 
 
 class OnlyOnce:

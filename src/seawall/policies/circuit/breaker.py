@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from asyncio import _get_running_loop as _running_loop
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,7 +9,6 @@ from seawall.core import lazy_events as events
 from seawall.core.call import forget_wait, has_waited
 from seawall.core.checks import check_name, check_type
 from seawall.core.errors import CallTimeoutError, CircuitOpenError
-from seawall.core.listeners import SUBSCRIPTIONS
 from seawall.core.observe import is_heard, tell
 from seawall.core.verdict import ExceptionTypes, Kind, leaves_of
 from seawall.policies.circuit.announce import announce
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SUCCESS, _FAILURE = Kind.SUCCESS, Kind.FAILURE
+_SUCCESS, _FAILURE, _NEUTRAL = Kind.SUCCESS, Kind.FAILURE, Kind.NEUTRAL
 _CLOSED = State.CLOSED
 
 
@@ -170,7 +168,7 @@ class CircuitBreaker(CircuitControls):
 
     def _settle_error(self, call: Call[Any], ticket: Ticket, error: BaseException) -> None:
         call.ticket = ticket.outer
-        kind = Kind.NEUTRAL
+        kind = _NEUTRAL
         try:
             kind = self._narrow(call.judge_error(error).kind, error)
         finally:
@@ -188,7 +186,7 @@ class CircuitBreaker(CircuitControls):
             self._tell_refusal(call, error)
 
     def _settle_result(self, call: Call[Any], ticket: Ticket, result: object) -> None:
-        kind = Kind.NEUTRAL
+        kind = _NEUTRAL
         try:
             kind = call.judge_result(result).kind
         finally:
@@ -212,7 +210,7 @@ class CircuitBreaker(CircuitControls):
             return kind
         leaves = leaves_of(error)
         if all(isinstance(leaf, ignore) for leaf in leaves):
-            return Kind.NEUTRAL
+            return _NEUTRAL
         if failures is not None and not any(isinstance(leaf, failures) for leaf in leaves):
             return _SUCCESS
         return _FAILURE
@@ -257,22 +255,8 @@ class CircuitBreaker(CircuitControls):
         return refusal
 
     def _hear(self, transition: Transition) -> None:
-        self._gate = None if transition.after is _CLOSED else self._refuse
         self._wake()
         announce(self, transition)
-
-    def _refuse(self) -> None:
-        loop = self._loop
-        running: object = _running_loop()
-        if (
-            loop is not None
-            and running is loop
-            and not self._has_extras
-            and not (SUBSCRIPTIONS and is_heard(self))
-        ):
-            self._seen = now = loop.time()
-            if self._circuit.refuses(now):
-                raise self._circuit.refusal(now)
 
 
 class BreakerCircuit(Circuit):

@@ -56,3 +56,15 @@ class Ticket:
         self.circuit.resume(self, waiter, now)
         if self.above is not None:
             self.above.goes_on(waiter, now)
+
+
+class PlainTicket(Ticket):
+    """The ticket of a first attempt through a closed circuit, which has no other around it."""
+
+    # Of the class, so that they need not be set.
+    __slots__ = ()
+
+    probe = False
+    first = True
+    above = None
+    outer = None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
+_SUCCESS = Kind.SUCCESS
 _OWN_BUDGET: Final[Any] = object()
 _BACKOFF: Final = exponential(0.1, cap=10.0)
 _SPENT: Final = "all attempts are spent"
@@ -159,7 +159,7 @@ class Retry(Policy):
                         return result
                     verdict = call.judge_result(result)
                     if not verdict.retryable:
-                        if call.attempt == 1 and verdict.kind is Kind.SUCCESS:
+                        if call.attempt == 1 and verdict.kind is _SUCCESS:
                             self._earn()
                         return result
                     failed += 1
