@@ -32,7 +32,8 @@ INTRODUCTION = """\
   inside** are what the allocator has given out for a call when it has come to its innermost, and
   not taken back (`sys.getallocatedblocks`); objects that the interpreter keeps for reuse are none.
   **Bytes at the peak** are the most that one call takes until it is over.
-* **A breaker**: a thousand of them, each used once.
+* **A breaker**: a thousand of them, each used once; where there is no such object, or it is not to
+  be had, the function behind it, which holds it.
 * **Imports** run in new interpreters, fifteen times, with all modules compiled: the median of the
   CPU time, and whether httpx or trio, which are not needed, came with it. asyncio and anyio are a
   part of what `import seawall` takes; `*` brings the rarer policies and rules, which it leaves out.
@@ -119,28 +120,29 @@ async def calls():
     return found
 
 
-async def breaker(build):
-    """Return the bytes of one breaker that has been used."""
-    breakers = []
+async def bytes_of(use):
+    """Return the bytes of what a function uses once and returns."""
     before = traced()
-    for _ in range(BREAKERS):
-        function = build(answer)
-        await function()
-        breakers.append(function)
-    return (traced() - before) / BREAKERS
+    kept = [await use() for _ in range(BREAKERS)]
+    return (traced() - before) / len(kept)
 
 
 async def breakers():
-    def own(function):
-        return partial(cases.OWN.breaker().execute, function)
+    async def own():
+        breaker = cases.OWN.breaker()
+        await breaker.execute(answer)
+        return breaker
 
-    found = {
-        BREAKER: await breaker(own),
-        cases.BY_HAND: await breaker(lambda it: handwritten.broken(it, handwritten.Breaker())),
-    }
+    async def behind(build):
+        function = build(answer)
+        await function()
+        return function
+
+    by_hand = partial(behind, lambda it: handwritten.broken(it, handwritten.Breaker()))
+    found = {BREAKER: await bytes_of(own), cases.BY_HAND: await bytes_of(by_hand)}
     for peer in all_peers():
         if peer.breaker is not None:
-            found[peer.name] = await breaker(peer.breaker)
+            found[peer.name] = await bytes_of(partial(behind, peer.breaker))
     return found
 
 

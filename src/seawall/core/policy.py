@@ -48,8 +48,8 @@ class Policy(Advised, ABC):
     """
 
     name: str | None = None
+    # The one way in: a chain of steps, or a single one that can do without a `Call`.
     _chain: Proceed[Any] | None = None
-    # Where that is a single step, what runs a function without a `Call`.
     _row: FusedRow | None = None
     _blocks: Blocks | None = None
     # Those who hear the events of this policy.
@@ -110,11 +110,8 @@ class Policy(Advised, ABC):
         call: Call[Any] = Call()
         call.begin(target, args, kwargs)
         call.pipeline = self
-        chain = self._chain or self._build()
-        if SUBSCRIPTIONS and is_heard(self):
-            chain = observed(self, chain)
         # What is raised before anything was awaited (a refusal) leaves nothing to end.
-        rest = chain(call)
+        rest = self.entry()(call)
         try:
             result = await rest
         except BaseException:
@@ -161,16 +158,20 @@ class Policy(Advised, ABC):
 
     def entry(self) -> Proceed[Any]:
         """Return the chain by which a call enters this policy."""
-        chain = self._chain or self._build()
+        row = self._row
+        chain = self._chain or self._build() if row is None else row.step
         return observed(self, chain) if SUBSCRIPTIONS and is_heard(self) else chain
 
     def _build(self) -> Proceed[Any]:
         from seawall.policies.fused import link_all, whole_row  # noqa: PLC0415 - core knows no policies
 
         chain = link_all((self,), invoke)
+        row = whole_row(chain)
         # Also for policies that are frozen dataclasses.
-        object.__setattr__(self, "_chain", chain)
-        object.__setattr__(self, "_row", whole_row(chain))
+        if row is None:
+            object.__setattr__(self, "_chain", chain)
+        else:
+            object.__setattr__(self, "_row", row)
         return chain
 
     def __getstate__(self) -> dict[str, Any]:
