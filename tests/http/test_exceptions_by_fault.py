@@ -174,9 +174,10 @@ async def test_what_becomes_of_a_fault(
     error = errors[("HTTP/1.1", "TLS", "HTTP/2").index(protocol)]
     assert error is not None
     again = row.again == ANY or (row.again == IDEMPOTENT and idempotent)
-    # Only what the fault makes wait for ever is given little time.
+    # Only what the fault makes wait for ever is given little time, more where a head comes first.
     kind = {CONNECT_TIMEOUT: "connect", WRITE_TIMEOUT: "write", READ_TIMEOUT: "read"}.get(error)
-    timeout = family.client.Timeout(30, **({kind: 0.1} if kind else {}))
+    seconds = 0.1 if phase == "send" else 0.5
+    timeout = family.client.Timeout(30, **({kind: seconds} if kind else {}))
     method, content = ("PUT" if idempotent else "POST"), b"body"
     if fault in UPLOADS:
         content = UPLOAD
