@@ -66,8 +66,6 @@ _ORDER: Final[dict[str, type[Policy]]] = {
     "bulkhead": Bulkhead,
     "timeout": Timeout,
 }
-# Alone, the others are as quick by themselves.
-_WORTH: Final = ("breaker", "timeout")
 
 
 def link_all(policies: Sequence[Policy], proceed: Proceed[T]) -> Proceed[T]:
@@ -75,7 +73,7 @@ def link_all(policies: Sequence[Policy], proceed: Proceed[T]) -> Proceed[T]:
     rest = list(policies)
     while rest:
         row = _last_row(rest)
-        if len(row) > 1 or any(place in row for place in _WORTH):
+        if row:
             proceed = FusedRow(proceed, **row).step
             del rest[-len(row) :]
         else:
@@ -88,7 +86,7 @@ def whole_row(chain: Proceed[Any]) -> FusedRow | None:
 
     Only where asyncio runs: elsewhere it could not.
     """
-    row = getattr(chain, "__self__", None)
+    row = FusedRow(invoke) if chain is invoke else getattr(chain, "__self__", None)
     if not isinstance(row, FusedRow) or row._proceed is not invoke or _running_loop() is None:
         return None
     timeouts = (row._total, row._timeout)
@@ -229,9 +227,14 @@ class FusedRow:
             if breaker._has_extras or (sent and now - silence.youngest > silence.patience):
                 unusual = True
         if unusual or (slots is not None and (slots.in_flight >= slots.limit or slots.queue)):
-            if call is None:
-                return await policy._execute(function, args, kwargs)
-            return await self._apart(call)
+            if call is not None:
+                return await self._apart(call)
+            call = _make_call(policy, function, args, kwargs, loop)
+            try:
+                return await self._apart(call)
+            except BaseException:
+                call.fail()
+                raise
         if call is None:
             scope = outer = None
             whole_deadline = deadline = inf
