@@ -24,11 +24,15 @@ from seawall import (
     Classifier,
     Cusum,
     FailureRate,
+    Keyed,
+    Kind,
     Pipeline,
     Policy,
+    RateLimiter,
     Retry,
     RetryBudget,
     Timeout,
+    Verdict,
     deadline,
 )
 from seawall.core.deadline import current_scope
@@ -68,6 +72,15 @@ class Linked(Timeout):
         return super().link(proceed)
 
 
+def throttles(outcome: Any) -> Verdict:
+    """Let a bad result and a wrong look-up be a server that asks for less."""
+    if outcome.value == "bad":
+        return Verdict(Kind.NEUTRAL, retryable=True, throttled=True, retry_after=0.5)
+    if isinstance(outcome.exception, LookupError):
+        return Verdict(Kind.FAILURE, retryable=True, throttled=True)
+    return Verdict(Kind.SUCCESS if outcome.exception is None else Kind.FAILURE)
+
+
 class Watch(Policy):
     """Notes what a call is like before and after the rest of the pipeline."""
 
@@ -94,19 +107,21 @@ class Watch(Policy):
 
 
 def row(rng: random.Random, *, fused: bool) -> Pipeline:
-    """Make a pipeline of some of the five policies, with settings at which much happens."""
-    total, retry, breaker, bulkhead, timeout = (
+    """Make a pipeline of some of the six policies, with settings at which much happens."""
+    total, retry, keyed, limiter, breaker, bulkhead, timeout = (
         kind if fused else apart(kind)
         for kind in (
             rng.choice([Timeout, Uneven]),
             Retry,
+            Keyed,
+            RateLimiter,
             CircuitBreaker,
             Bulkhead,
             rng.choice([Timeout, Uneven]),
         )
     )
     budget = RetryBudget(0.2, capacity=2, floor=0.1)
-    policies = [
+    outside = [
         total(rng.choice([1.5, 4.0])),
         retry(
             rng.choice([2, 3]),
@@ -114,6 +129,9 @@ def row(rng: random.Random, *, fused: bool) -> Pipeline:
             budget=rng.choice([None, budget]),
             on=rng.choice([None, OSError]),
         ),
+    ]
+    of_each_key = [
+        limiter(rng.choice([None, None, 3.0]), max_pause=rng.choice([0.3, 60.0])),
         breaker(
             rng.choice([2, 3, 0.5]),
             open_for=rng.choice([0.3, 1.0, None]),
@@ -121,16 +139,23 @@ def row(rng: random.Random, *, fused: bool) -> Pipeline:
             ignore=rng.choice([(), LookupError]),
         ),
         bulkhead(rng.choice([1, 2, 5]), queue=rng.choice([0, 2])),
-        timeout(rng.choice([0.4, 1.0])),
     ]
-    chosen = [policy for policy in policies if rng.random() < 0.75]
+    last = [timeout(rng.choice([0.4, 1.0]))]
+    outside, of_each_key, last = (
+        [policy for policy in policies if rng.random() < 0.75]
+        for policies in (outside, of_each_key, last)
+    )
+    if rng.random() < 0.3:
+        one = Pipeline(*of_each_key)
+        of_each_key = [keyed(lambda _: one, key=lambda *_: "key")]
+    chosen = [*outside, *of_each_key, *last]
     # Something inside that waits, and is not fused.
     inside = [apart(Bulkhead)(2, queue=5)] if rng.random() < 0.4 else []
-    judge = Classifier(results=lambda value: value == "bad")
+    judge = rng.choice([Classifier(results=lambda value: value == "bad"), throttles, throttles])
     if rng.random() < 0.5:
         # Nothing else, so a call may need no object.
         return Pipeline(*chosen)
-    return Pipeline(Watch(), *chosen, Watch(), *inside, classify=rng.choice([None, judge]))
+    return Pipeline(Watch(), *chosen, Watch(), *inside, classify=rng.choice([None, judge, judge]))
 
 
 class Script:
@@ -255,7 +280,7 @@ def test_a_row_does_what_its_policies_do_one_by_one(seeds):
 def test_the_scenarios_come_to_all_ends():
     """What is compared holds enough of everything to mean something."""
     kinds: Counter[str] = Counter()
-    for seed in range(120):
+    for seed in range(240):
         *trace, _, _, events = run(scenario(seed, fused=True))
         kinds.update(name for name, _ in events)
         kinds.update(str(entry[2]) for entry in trace if isinstance(entry[0], int))
@@ -276,6 +301,8 @@ def test_the_scenarios_come_to_all_ends():
         "RetryScheduled",
         "CircuitOpened",
         "CircuitClosed",
+        "RateLimitedError",
+        "RateLimiterPaused",
     }
     assert {kind for kind in expected if kinds[kind] < 5} == set()
 
@@ -524,6 +551,8 @@ async def nothing(call: Any) -> None:
     [
         ([Timeout(9), Retry(), CircuitBreaker(), Bulkhead(1), Timeout(1)], 1),
         ([Retry(), Timeout(1)], 1),
+        ([Retry(), RateLimiter(None), CircuitBreaker(), Timeout(1)], 1),
+        ([RateLimiter(9), CircuitBreaker()], 2),
         ([Bulkhead(1), CircuitBreaker()], 2),
         ([Timeout(9), Timeout(1)], 1),
         ([Timeout(9), Timeout(5), Timeout(1)], 2),
@@ -535,6 +564,8 @@ async def nothing(call: Any) -> None:
     ids=[
         "the advised five",
         "two of them",
+        "a limiter that only obeys",
+        "a limiter with a rate",
         "not in this order",
         "two timeouts",
         "three timeouts",

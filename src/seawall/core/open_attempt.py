@@ -8,7 +8,7 @@ the call, and each policy hands the steps it would take on return to that instea
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -28,6 +28,9 @@ class OpenAttempt:
     """
 
     __slots__ = ("_close", "_releases", "_settles", "_verdict", "ended")
+
+    # Whether the final verdict may ask for less traffic where the one on return has not.
+    may_be_throttled: ClassVar[bool] = True
 
     def __init__(self, close: Callable[[], Awaitable[object]]) -> None:
         self._close = close

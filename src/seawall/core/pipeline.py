@@ -8,7 +8,7 @@ from seawall.core.checks import check_name
 from seawall.core.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator
+    from collections.abc import Awaitable, Iterator, Sequence
 
     from seawall.core.call import Call, Proceed
     from seawall.core.snapshot import PipelineSnapshot
@@ -120,10 +120,15 @@ class Pipeline(Policy):
         own = type(self).run is not Pipeline.run
         return super().link(proceed) if own else self._link_all(proceed)
 
-    def _link_all(self, proceed: Proceed[T]) -> Proceed[T]:
+    def link_with(self, following: Sequence[Policy], proceed: Proceed[T]) -> Proceed[T]:
+        """Put all policies of this pipeline around some others and the rest of another one."""
+        own = type(self).run is not Pipeline.run
+        return super().link_with(following, proceed) if own else self._link_all(proceed, following)
+
+    def _link_all(self, proceed: Proceed[T], following: Sequence[Policy] = ()) -> Proceed[T]:
         from seawall.policies.fused import link_all  # noqa: PLC0415 - core knows no policies
 
-        proceed = link_all(self.policies, proceed)
+        proceed = link_all((*self.policies, *following), proceed)
         classify = self._classify
         if classify is None:
             return proceed

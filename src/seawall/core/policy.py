@@ -20,7 +20,7 @@ from seawall.core.observe import is_heard, observed
 from seawall.core.stream import ItemTimes, Stream, Streamed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from seawall.core.bound import Bound
@@ -71,6 +71,12 @@ class Policy(Advised, ABC):
             return run(call, proceed)
 
         return step
+
+    def link_with(self, following: Sequence[Policy], proceed: Proceed[T]) -> Proceed[T]:
+        """Put this policy around some others and the rest of a pipeline."""
+        from seawall.policies.fused import link_all  # noqa: PLC0415 - core knows no policies
+
+        return link_all((self, *following), proceed)
 
     def matters(self, now: float) -> bool:  # noqa: ARG002 - policies with something to say use it
         """Say whether forgetting this policy now would lose what callers rely on."""

@@ -70,6 +70,9 @@ class OpenBody(Reader):
         "status",
     )
 
+    # By its status or not at all.
+    may_be_throttled = False
+
     def __init__(self, stream: Any, exchange: Exchange, extensions: object) -> None:
         # All in one place: through the constructors of the three classes it takes twice as long.
         self._settles = []

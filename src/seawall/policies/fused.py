@@ -3,8 +3,9 @@
 The rules:
 
 1. Fused are neighbours in the advised order, each one optional: ``Timeout`` for the whole call,
-   ``Retry``, ``CircuitBreaker``, ``Bulkhead``, ``Timeout`` per attempt. A subclass is a policy of
-   its own, and stays a step of its own; but for a timeout that only says other seconds.
+   ``Retry``, ``RateLimiter`` without a rate, ``CircuitBreaker``, ``Bulkhead``, ``Timeout`` per
+   attempt. A subclass is a policy of its own, and stays a step of its own; but for a timeout that
+   only says other seconds.
 2. The fused step has a way of its own only for what is usual: asyncio, a closed circuit, a free
    slot. There nothing waits between the entering of the first policy and the function. All else
    goes the way of the ``run`` of each policy, and so does each attempt after the first.
@@ -24,6 +25,7 @@ The rules:
 from __future__ import annotations
 
 from asyncio import _get_running_loop as _running_loop
+from functools import partial
 from math import inf
 from types import CoroutineType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -40,6 +42,8 @@ from seawall.policies.circuit import CircuitBreaker
 from seawall.policies.circuit.state import State
 from seawall.policies.circuit.ticket import PlainTicket, Ticket
 from seawall.policies.circuit.traffic import STEADY_WEIGHT
+from seawall.policies.keyed import Keyed
+from seawall.policies.rate_limiter import RateLimiter
 from seawall.policies.retry import Retry
 from seawall.policies.timeout import Timeout
 from seawall.policies.timeout.running import Running
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
 
     from seawall.core.call import Proceed
     from seawall.core.policy import Policy
+    from seawall.core.verdict import Verdict
 
 T = TypeVar("T")
 
@@ -62,6 +67,7 @@ _NOWHERE: Final = object()
 _ORDER: Final[dict[str, type[Policy]]] = {
     "total": Timeout,
     "retry": Retry,
+    "limiter": RateLimiter,
     "breaker": CircuitBreaker,
     "bulkhead": Bulkhead,
     "timeout": Timeout,
@@ -73,7 +79,12 @@ def link_all(policies: Sequence[Policy], proceed: Proceed[T]) -> Proceed[T]:
     rest = list(policies)
     while rest:
         row = _last_row(rest)
-        if row:
+        before = rest[-len(row) - 1] if len(row) < len(rest) else None
+        if row and type(before) is Keyed:
+            # What each key has is fused with what follows.
+            proceed = before.link_around(list(row.values())[::-1], proceed)
+            del rest[-len(row) - 1 :]
+        elif row:
             proceed = FusedRow(proceed, **row).step
             del rest[-len(row) :]
         else:
@@ -109,7 +120,8 @@ def _last_row(policies: Sequence[Policy]) -> dict[str, Any]:
 def _is_plain(policy: Policy, kind: type[Policy]) -> bool:
     """Say whether a policy does just what this kind does."""
     if type(policy) is kind:
-        return True
+        # With a rate, it takes part of a bucket for each call.
+        return not isinstance(policy, RateLimiter) or policy.rate is None
     # A timeout may have other seconds for each call.
     own: Any = type(policy)
     return (
@@ -141,6 +153,8 @@ class FusedRow:
         "_bulkhead",
         "_circuit",
         "_lane",
+        "_limiter",
+        "_line",
         "_loop",
         "_proceed",
         "_retry",
@@ -156,18 +170,20 @@ class FusedRow:
         *,
         total: Timeout | None = None,
         retry: Retry | None = None,
+        limiter: RateLimiter | None = None,
         breaker: CircuitBreaker | None = None,
         bulkhead: Bulkhead | None = None,
         timeout: Timeout | None = None,
     ) -> None:
         self._proceed: Any = proceed
         # What an attempt after the first one runs.
-        self._attempt = _linked([breaker, bulkhead, timeout], proceed)
+        self._attempt = _linked([limiter, breaker, bulkhead, timeout], proceed)
         # What an unusual call runs.
         self._apart: Any = _linked([total, retry], self._attempt)
         # Not typed further: no checker sees that what one policy needs is there if the policy is.
         self._total: Any = total
         self._retry: Any = retry
+        self._limiter: Any = limiter
         self._breaker: Any = breaker
         self._bulkhead: Any = bulkhead
         self._timeout: Any = timeout
@@ -175,6 +191,7 @@ class FusedRow:
         # What belongs to the loop that the policies are on. They leave it only once it is closed.
         # A timeout that may have other seconds for each call has no lane here.
         self._loop: Any = _NOWHERE
+        self._line: Any = None
         self._slots: Any = None
         self._total_lane: Any = None
         self._lane: Any = None
@@ -212,8 +229,9 @@ class FusedRow:
             loop = self._loop
         now = loop.time()
         circuit, slots = self._circuit, self._slots
-        unusual = False
-        if circuit is not None:
+        line = self._line
+        unusual = line is not None and (line.queue or not self._limiter._pacer.admit(now, 0.0))
+        if circuit is not None and not unusual:
             if circuit._state is not _CLOSED:
                 refusal = self._refuse(call, now)
                 if refusal is not None:
@@ -301,113 +319,122 @@ class FusedRow:
             try:
                 try:
                     try:
-                        if self._timeout is not None:
-                            lane = self._lane
-                            if lane is None:
-                                lane = self._timeout._find_lane(call, loop)
-                            if task is None:
-                                task = task_on(loop)
-                            cancelling = task.cancelling()
-                            running = Running()
-                            running.lane = lane
-                            running.loop = loop
-                            running.task = task
-                            running.when = when = now + lane.seconds
-                            running.fired = running.ended = False
-                            running.outer = scope
-                            if call is not None:
-                                call.scope = running
-                                if when < deadline:
-                                    call.deadline = when
-                            lane.entries[running] = None
-                            if lane.timer is None:
-                                lane.arm(when)
-                            token = _set_scope(running)
-                        if call is None:
-                            # Without an empty dict it is a tenth quicker.
-                            result = function(*args, **kwargs) if kwargs else function(*args)
-                            if type(result) is not CoroutineType:
-                                check_result(result, function)
-                            result = await result
-                        else:
-                            result = await self._proceed(call)
+                        try:
+                            if self._timeout is not None:
+                                lane = self._lane
+                                if lane is None:
+                                    lane = self._timeout._find_lane(call, loop)
+                                if task is None:
+                                    task = task_on(loop)
+                                cancelling = task.cancelling()
+                                running = Running()
+                                running.lane = lane
+                                running.loop = loop
+                                running.task = task
+                                running.when = when = now + lane.seconds
+                                running.fired = running.ended = False
+                                running.outer = scope
+                                if call is not None:
+                                    call.scope = running
+                                    if when < deadline:
+                                        call.deadline = when
+                                lane.entries[running] = None
+                                if lane.timer is None:
+                                    lane.arm(when)
+                                token = _set_scope(running)
+                            if call is None:
+                                # Without an empty dict it is a tenth quicker.
+                                result = function(*args, **kwargs) if kwargs else function(*args)
+                                if type(result) is not CoroutineType:
+                                    check_result(result, function)
+                                result = await result
+                            else:
+                                result = await self._proceed(call)
+                        except BaseException as error:
+                            # What was awaited, and may hold this error.
+                            result = None
+                            if call is None:
+                                call = _make_call(policy, function, args, kwargs, loop)
+                                call.ticket = ticket
+                                call.scope = running or scope
+                                call.deadline = deadline
+                                if running is not None and running.when < deadline:
+                                    call.deadline = running.when
+                            if running is not None:
+                                running.cancelling = cancelling
+                                running.token = token
+                                running.outer_deadline = deadline
+                                raised = self._timeout._end(running, call, task, error)
+                                try:
+                                    if raised is not error:
+                                        raise raised from error
+                                finally:
+                                    # This frame is on its traceback.
+                                    del raised
+                            raise
                     except BaseException as error:
-                        # What was awaited, and may hold this error.
-                        result = None
+                        if slots is not None:
+                            slots.release()
+                        if ticket is not None:
+                            breaker._settle_error(call, ticket, error)
+                        raise
+                    if running is not None:
+                        if running.fired:
+                            task.uncancel()
+                        del running.lane.entries[running]
+                        # Child tasks may keep it in their context for as long as they live.
+                        running.ended = True
+                        running.task = None
+                        if is_block:
+                            leave(running)
+                        else:
+                            try:
+                                _reset_scope(token)
+                            except ValueError:
+                                leave(running)
+                    if call is None:
+                        left_open = None
+                        is_judged = False
+                    else:
+                        call.scope = scope
+                        call.deadline = deadline
+                        call.ticket = outer
+                        left_open = call.open
+                        is_judged = call.classifier is not None
+                    if slots is not None:
+                        if left_open is None:
+                            slots.in_flight -= 1
+                            if slots.queue:
+                                slots.grant()
+                        else:
+                            left_open.on_release(slots.release)
+                    if ticket is not None:
+                        if is_judged or left_open is not None:
+                            breaker._settle_result(call, ticket, result)
+                        else:
+                            now = loop.time()
+                            evidence = circuit._evidence
+                            if (
+                                ticket in sent
+                                and ticket.generation == circuit._closed_generation
+                                and now < evidence.quiet_until
+                                and is_first
+                                and now - silence.youngest <= silence.usual_lag
+                            ):
+                                del sent[ticket]
+                                if ticket.start > silence.youngest:  # noqa: PLR1730 - `max` is slower
+                                    silence.youngest = ticket.start
+                                evidence.quiet += 1
+                            else:
+                                circuit.settle(ticket, _SUCCESS, now)
+                except BaseException as error:
+                    if line is not None and line is self._limiter._line:
                         if call is None:
                             call = _make_call(policy, function, args, kwargs, loop)
-                            call.ticket = ticket
-                            call.scope = running or scope
-                            call.deadline = deadline
-                            if running is not None and running.when < deadline:
-                                call.deadline = running.when
-                        if running is not None:
-                            running.cancelling = cancelling
-                            running.token = token
-                            running.outer_deadline = deadline
-                            raised = self._timeout._end(running, call, task, error)
-                            try:
-                                if raised is not error:
-                                    raise raised from error
-                            finally:
-                                # This frame is on its traceback.
-                                del raised
-                        raise
-                except BaseException as error:
-                    if slots is not None:
-                        slots.release()
-                    if ticket is not None:
-                        breaker._settle_error(call, ticket, error)
+                        self._limiter._fail(line, call, error, 1, 0.0, waited=False)
                     raise
-                if running is not None:
-                    if running.fired:
-                        task.uncancel()
-                    del running.lane.entries[running]
-                    # Child tasks may keep it in their context for as long as they live.
-                    running.ended = True
-                    running.task = None
-                    if is_block:
-                        leave(running)
-                    else:
-                        try:
-                            _reset_scope(token)
-                        except ValueError:
-                            leave(running)
-                if call is None:
-                    left_open = None
-                    is_judged = False
-                else:
-                    call.scope = scope
-                    call.deadline = deadline
-                    call.ticket = outer
-                    left_open = call.open
-                    is_judged = call.classifier is not None
-                if slots is not None:
-                    if left_open is None:
-                        slots.in_flight -= 1
-                        if slots.queue:
-                            slots.grant()
-                    else:
-                        left_open.on_release(slots.release)
-                if ticket is not None:
-                    if is_judged or left_open is not None:
-                        breaker._settle_result(call, ticket, result)
-                    else:
-                        now = loop.time()
-                        evidence = circuit._evidence
-                        if (
-                            ticket in sent
-                            and ticket.generation == circuit._closed_generation
-                            and now < evidence.quiet_until
-                            and is_first
-                            and now - silence.youngest <= silence.usual_lag
-                        ):
-                            del sent[ticket]
-                            if ticket.start > silence.youngest:  # noqa: PLR1730 - `max` is slower
-                                silence.youngest = ticket.start
-                            evidence.quiet += 1
-                        else:
-                            circuit.settle(ticket, _SUCCESS, now)
+                if line is not None and (is_judged or left_open is not None):
+                    self._hear(line, call.judge_result(result), left_open)
             except Exception as error:
                 retry = self._retry
                 # One that has gone on to a later loop has no part in a call that this one left.
@@ -476,9 +503,20 @@ class FusedRow:
                 call.deadline = whole_deadline
         return result
 
+    def _hear(self, line: Any, verdict: Verdict, left_open: Any) -> None:
+        """Let the limiter hear what the server asks for, now or with the end of the body."""
+        if verdict.throttled:
+            self._limiter._obey(line, verdict)
+        elif left_open is not None and left_open.may_be_throttled:
+            left_open.on_settle(partial(self._limiter._obey, line))
+
     def _move(self, call: Call[Any]) -> None:
         """Have the policies follow the call to its loop."""
         loop: Any = call.loop
+        limiter = self._limiter
+        if limiter is not None:
+            line = limiter._line
+            self._line = limiter._move(loop) if line is None or line.loop is not loop else line
         if self._total is not None and not _varies(self._total):
             self._total_lane = self._total._find_lane(call, loop)
         for policy in (self._retry, self._bulkhead):

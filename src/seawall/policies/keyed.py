@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from seawall.core.checks import check_count
 from seawall.core.errors import UsageError
@@ -12,11 +12,14 @@ from seawall.core.policy import Policy
 from seawall.core.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from seawall.core.call import Call, Proceed
 
 T = TypeVar("T")
+
+# Policies that follow, and what is inside of them.
+_Rest: TypeAlias = "tuple[Sequence[Policy], Proceed[T]]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +90,29 @@ class Keyed(Policy):
         """
         return self._entries[key].policy
 
+    def link_around(self, following: Sequence[Policy], proceed: Proceed[T]) -> Proceed[T]:
+        """Put this policy around some others and the rest of a pipeline."""
+        run, rest = self._run, (following, proceed)
+
+        def step(call: Call[T]) -> Awaitable[T]:
+            return run(call, rest)
+
+        return step
+
     async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
         """Run the rest of the pipeline inside the policy of the call's key.
 
         Raises:
             UsageError: the call has no key.
         """
+        return await self._run(call, ((), proceed))
+
+    def link(self, proceed: Proceed[T]) -> Proceed[T]:
+        """Put this policy around the rest of a pipeline."""
+        own = type(self).run is not Keyed.run
+        return super().link(proceed) if own else self.link_around((), proceed)
+
+    async def _run(self, call: Call[T], rest: _Rest[T]) -> T:
         key = call.key if self._key is None else self._key(*call.args, **call.kwargs)
         if key is None:
             raise UsageError(_NO_KEY)
@@ -101,17 +121,18 @@ class Keyed(Policy):
             entry = self._add(key, call.now())
         else:
             self._entries.move_to_end(key)
+        step = (entry.rest is rest and entry.step) or entry.link(rest)
         outer_key, call.key = call.key, key
         entry.inside += 1
         try:
-            result: T = await entry.link(proceed)(call)
+            result: T = await step(call)
         except BaseException:
-            entry.leave()
-            raise
-        finally:
+            entry.inside -= 1
             call.key = outer_key
+            raise
+        call.key = outer_key
         if call.open is None:
-            entry.leave()
+            entry.inside -= 1
         else:
             call.open.on_release(entry.leave)
         return result
@@ -183,21 +204,20 @@ _NO_KEY: Final = (
 class _Entry:
     """The policy of one key."""
 
-    __slots__ = ("_link", "_proceed", "inside", "policy")
+    __slots__ = ("inside", "policy", "rest", "step")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.inside = 0
-        self._proceed: Proceed[Any] | None = None
-        self._link: Proceed[Any] | None = None
+        # The policy around the rest of a pipeline, which is nearly always the same.
+        self.rest: _Rest[Any] | None = None
+        self.step: Proceed[Any] | None = None
 
-    def link(self, proceed: Proceed[Any]) -> Proceed[Any]:
-        """Return the policy around the rest of the pipeline, which is nearly always the same."""
-        link = self._link
-        if link is None or proceed is not self._proceed:
-            self._proceed = proceed
-            link = self._link = self.policy.link(proceed)
-        return link
+    def link(self, rest: _Rest[Any]) -> Proceed[Any]:
+        """Put the policy around the rest of a pipeline."""
+        self.rest = rest
+        self.step = step = self.policy.link_with(*rest)
+        return step
 
     def leave(self) -> None:
         """Count one call less inside."""

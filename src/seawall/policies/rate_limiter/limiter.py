@@ -202,7 +202,7 @@ class RateLimiter(Policy):
             return
         if settles:
             call.open.on_release(partial(self._settle_body, line, number, cost, result))
-        if not verdict.throttled:
+        if not verdict.throttled and call.open.may_be_throttled:
             call.open.on_settle(partial(self._obey, line))
 
     def _obey(self, line: Line, verdict: Verdict) -> None:
