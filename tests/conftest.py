@@ -18,11 +18,12 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
+@pytest.fixture(scope="module", autouse=True)
+def freeze() -> None:
     """Let no collection of garbage look at the tests themselves, which stay until the end.
 
-    They are a million objects, and many a test lets the collector come several times.
+    They are a million objects, with a report of each that has run, and many a test lets the
+    collector come several times.
     """
     gc.collect()
     gc.freeze()
