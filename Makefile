@@ -27,15 +27,21 @@ PYTHON ?= $(shell for candidate in python3 python python3.13 python3.12 python3.
 		>/dev/null 2>&1 && command -v "$$candidate" && break; done)
 
 bin := $(VENV)/bin
+# What runs side by side is told one after the other, where make can do that.
+OUTPUT := $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 .DEFAULT_GOAL := test
 .PHONY: demo test check check-model mutate effectiveness test-all test-oldest soak bench bench-compare format clean pytest ruff mypy pyright imports
 
 demo: $(VENV)/.demo
 	@$(bin)/python -m benchmarks.demo $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
-# Goes on after a failure: one run shows all that is wrong.
+# Goes on after a failure: one run shows all that is wrong. The checks run beside each other; the
+# tests, some of which go by real time, run alone.
 test: $(VENV)/.dev
-	@$(MAKE) --no-print-directory --keep-going check pytest
+	@status=0; \
+	$(MAKE) --no-print-directory --keep-going --jobs $(OUTPUT) check || status=$$?; \
+	$(MAKE) --no-print-directory pytest || status=$$?; \
+	exit $$status
 
 check: ruff mypy pyright imports
 
