@@ -31,7 +31,9 @@ from seawall import (
     RateLimiter,
     Retry,
     RetryBudget,
+    Tally,
     Timeout,
+    TripRule,
     Verdict,
     deadline,
 )
@@ -467,6 +469,36 @@ def test_what_a_classifier_raises_shows_what_it_came_from():
     assert [end[1][-1] for end in ends[:2]] == ["CancelledError"] * 2
 
 
+class Faulty(TripRule):
+    """A rule that raises what is retried."""
+
+    def start(self) -> Tally:
+        return FaultyTally()
+
+
+class FaultyTally(Tally):
+    def record(self, kind: Any, duration: float, now: float) -> bool:
+        raise OSError("made up")
+
+    def reset(self) -> None:
+        """Nothing is counted."""
+
+
+def test_what_a_rule_raises_is_retried_before_the_deadline_only():
+    """Where a success raises because of a trip rule, the call still knows what time is left."""
+
+    def scenario(kind: Callable[[type[Policy]], Any]) -> Any:
+        retry, limiter = kind(Retry)(5, backoff=1.5), kind(RateLimiter)(None)
+        pipeline = Pipeline(kind(Timeout)(2.0), retry, limiter, kind(CircuitBreaker)(Faulty()))
+
+        async def slow() -> None:
+            await asyncio.sleep(0.6)
+
+        return ends_of(pipeline, slow, slow)
+
+    assert both(scenario)[:2] == [["OSError"]] * 2
+
+
 class Outcome(Exception):
     """What an attempt returns or raises."""
 
@@ -593,6 +625,21 @@ def test_execute_is_taken_for_an_async_function():
     asks = inspect.iscoroutinefunction if sys.version_info >= (3, 12) else iscoroutinefunction
     assert asks(Timeout(1.0).execute)
     assert asks(Pipeline().execute)
+
+
+def test_a_call_is_named_by_what_was_called():
+    """A warning that a call was never awaited, or a task that runs one, says ``Policy.execute``."""
+    pipeline = Pipeline.standard()
+    names: list[Any] = []
+
+    async def main() -> None:
+        for target in (answers, answers, answers()):
+            call = pipeline.execute(target)
+            names.append((call.__name__, call.__qualname__))
+            await call
+
+    run(main())
+    assert names == [("execute", "Policy.execute")] * 3
 
 
 def test_a_call_begins_when_it_is_awaited():

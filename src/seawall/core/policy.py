@@ -397,6 +397,8 @@ class Policy(Advised, ABC):
 
 
 mark_async(Policy.execute)
+# What a task shows of the call that it runs, and a warning of one that was never awaited.
+Policy._execute.__name__, Policy._execute.__qualname__ = "execute", "Policy.execute"
 
 
 class OnlyOnce:

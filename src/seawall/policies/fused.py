@@ -431,6 +431,8 @@ class FusedRow:
                     if line is not None and line is self._limiter._line:
                         if call is None:
                             call = _make_call(policy, function, args, kwargs, loop)
+                            call.scope = scope
+                            call.deadline = deadline
                         self._limiter._fail(line, call, error, 1, 0.0, waited=False)
                     raise
                 if line is not None and (is_judged or left_open is not None):
@@ -550,6 +552,10 @@ class FusedRow:
         if retry is not None:
             record_attempt(call, "CircuitOpenError")
         return circuit.refusal(now, call.key)
+
+
+# What a task shows of the call that it runs, and a warning of one that was never awaited.
+FusedRow.step.__name__, FusedRow.step.__qualname__ = "execute", "Policy.execute"
 
 
 def _make_call(policy: Any, function: Any, args: Any, kwargs: Any, loop: Any) -> Call[Any]:
