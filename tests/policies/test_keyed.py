@@ -180,6 +180,46 @@ async def test_a_key_may_have_a_whole_pipeline():
     assert list(tree["eu"]) == ["a", "b"]
 
 
+async def test_a_pipeline_of_a_key_may_be_linked_in_a_way_of_its_own():
+    """What a subclass does in its ``link`` is done for each call of the key."""
+    calls = []
+
+    class Counting(Pipeline):
+        def link(self, proceed):
+            inner = super().link(proceed)
+
+            def step(call):
+                calls.append(call.key)
+                return inner(call)
+
+            return step
+
+    pipeline = Pipeline(Keyed(lambda key: Counting(Bulkhead(1))), Timeout(9.0))
+    for _ in range(2):
+        await pipeline.bind(key="a").execute(Script(1))
+    assert calls == ["a", "a"]
+
+
+async def test_the_policy_of_a_key_is_linked_once():
+    """It is put around the rest of the pipeline once, also where a subclass has its own ``run``."""
+    linked = []
+
+    class Linked(Bulkhead):
+        def link(self, proceed):
+            linked.append(self)
+            return super().link(proceed)
+
+    class Own(Keyed):
+        async def run(self, call, proceed):
+            return await super().run(call, proceed)
+
+    for kind in (Keyed, Own):
+        view = Pipeline(kind(lambda key: Linked(1)), Timeout(9.0)).bind(key="a")
+        for _ in range(3):
+            await view.execute(Script(1))
+    assert len(linked) == 2
+
+
 async def test_the_key_holds_only_inside():
     """Policies outside see the key that was bound, those inside the computed one."""
     outer, inner = Bulkhead(1), Bulkhead(1)

@@ -122,7 +122,8 @@ class Pipeline(Policy):
 
     def link_with(self, following: Sequence[Policy], proceed: Proceed[T]) -> Proceed[T]:
         """Put all policies of this pipeline around some others and the rest of another one."""
-        own = type(self).run is not Pipeline.run
+        kind = type(self)
+        own = kind.run is not Pipeline.run or kind.link is not Pipeline.link
         return super().link_with(following, proceed) if own else self._link_all(proceed, following)
 
     def _link_all(self, proceed: Proceed[T], following: Sequence[Policy] = ()) -> Proceed[T]:

@@ -121,7 +121,8 @@ class Keyed(Policy):
             entry = self._add(key, call.now())
         else:
             self._entries.move_to_end(key)
-        step = (entry.rest is rest and entry.step) or entry.link(rest)
+        # Equal, if not the same: a subclass with a `run` of its own makes it for each call.
+        step = (entry.rest == rest and entry.step) or entry.link(rest)
         outer_key, call.key = call.key, key
         entry.inside += 1
         try:
