@@ -243,7 +243,7 @@ loses_sockets = pytest.mark.filterwarnings(LOST_SOCKET)
 @pytest.mark.usefixtures("lost_sockets")
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "seconds", [0.6, pytest.param(SOAK, marks=pytest.mark.soak)], ids=["short", "soak"]
+    "seconds", [0.4, pytest.param(SOAK, marks=pytest.mark.soak)], ids=["short", "soak"]
 )
 @pytest.mark.parametrize(
     "way",
@@ -316,5 +316,5 @@ async def test_no_place_is_lost_by_bodies_that_end_at_the_deadline(
     scene = Scene(family, server, Way())
     transport = family.binding.ResilientTransport(AnyTimeout(), scene.inner)
     async with family.client.AsyncClient(transport=transport, timeout=None) as client:
-        await fire(fetch_in_any_way(client, server.url), 0.6, scopes=False)
+        await fire(fetch_in_any_way(client, server.url), 0.4, scopes=False)
         await scene.assert_that_every_place_is_usable()

@@ -372,7 +372,8 @@ async def fails(key=None):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count, listening", [(100_000, False), (10_000, True)])
+@pytest.mark.parametrize("listening", [False, True])
+@pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.soak)])
 def test_a_hundred_thousand_keys_are_a_thousand(count, listening):
     """Memory is bounded, no open circuit is forgotten, and each call costs the same as the first.
 

@@ -430,7 +430,10 @@ def random_of(seeds: Iterable[int]) -> list[random.Random]:
     return [random.Random(seed) for seed in seeds]
 
 
-@pytest.mark.parametrize("chunk", range(16))
+@pytest.mark.parametrize(
+    "chunk",
+    [*range(4), *(pytest.param(chunk, marks=pytest.mark.soak) for chunk in range(4, 16))],
+)
 def test_agrees_with_asyncio_timeout(loop, chunk):
     """On fixed random programs, all that a program can see is the same."""
     seeds = range(chunk * 250, (chunk + 1) * 250)
