@@ -26,6 +26,7 @@ from seawall import (
     Retry,
     SeawallError,
     Timeout,
+    deadline,
 )
 from seawall.core.deadline import Scope, current_scope
 from seawall.core.open_attempt import OpenAttempt
@@ -400,6 +401,13 @@ async def loop_that_hangs(policy):
             await hang()
 
 
+async def cleanup_that_asks(policy):
+    try:
+        await hang()
+    finally:
+        deadline()
+
+
 def abandon(call) -> None:
     """Leave a call where it waits, in a context of its own, for the collector to find."""
     cycle = [call]
@@ -409,8 +417,8 @@ def abandon(call) -> None:
 
 @pytest.mark.parametrize(
     "way",
-    [lambda policy: policy.execute(hang), block_that_hangs, loop_that_hangs],
-    ids=["call", "block", "loop"],
+    [lambda policy: policy.execute(hang), block_that_hangs, loop_that_hangs, cleanup_that_asks],
+    ids=["call", "block", "loop", "cleanup"],
 )
 def test_the_collector_comes_while_a_scope_leaves_its_context(way):
     """A call that the collector ends just then does not bring back what is about to be freed.
@@ -427,12 +435,14 @@ def test_the_collector_comes_while_a_scope_leaves_its_context(way):
             gc.collect()
             abandon(way(timeout))
             scope = Scope()
+            scope.ended, scope.outer = True, None
             token = current_scope.set(scope)
             gc.set_threshold(gc.get_count()[0] + more, 1000, 1000)
             gc.enable()
             current_scope.reset(token)
             gc.disable()
             assert current_scope.get() is None
+        gc.collect()
 
     threshold = gc.get_threshold()
     gc.disable()

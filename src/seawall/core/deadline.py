@@ -92,10 +92,15 @@ def leave(scope: Scope) -> None:
     It may not be: generators that each hold a block open interleave, and a block may end in
     another context than it began in, where it was never set. There its end is all that counts.
     """
+    if _innermost() is scope:
+        current_scope.set(scope.outer)
+
+
+def _innermost() -> Scope | None:
+    """Return the innermost scope of the context, also where a finalizer asks."""
     # Not `current_scope.get()`, which remembers what it finds. On Python 3.11 the collector may
     # come here while a `reset` is about to free just that.
-    if copy_context().get(current_scope) is scope:
-        current_scope.set(scope.outer)
+    return copy_context().get(current_scope)
 
 
 def reset(scope: Scope, token: Token[Scope | None]) -> None:
@@ -117,5 +122,5 @@ def deadline() -> float | None:
         UsageError: no event loop is running.
     """
     loop = current_loop()
-    when = earliest(current_scope.get(), loop)
+    when = earliest(_innermost(), loop)
     return None if when == inf else max(0.0, when - loop.time())
