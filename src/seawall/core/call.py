@@ -420,7 +420,11 @@ def invoke(call: Call[T]) -> Awaitable[T]:
     """Run the function of the call: the innermost step of every pipeline."""
     if call._verdict is not None:
         call.forget_verdict()
-    result: Awaitable[T] = call.function(*call.args, **call.kwargs)
+    kwargs = call.kwargs
+    # With an empty mapping it takes twice as long.
+    result: Awaitable[T] = (
+        call.function(*call.args, **kwargs) if kwargs else call.function(*call.args)
+    )
     kind: type[Any] = type(result)
     # What a block awaits is its own.
     if kind is not CoroutineType and not call.is_block:

@@ -151,7 +151,7 @@ class Exchange(JudgedCall):
         try:
             if status >= 400 and self._may_be_retried(response):
                 await body.read_ahead(self.deadline)
-            endless = is_endless(response)
+            endless = is_endless(status, transport.family.fields(response.headers))
             if not body.closed:
                 self._watch(body, endless)
             if transport.buffer_response is not None and status < 400 and not endless:
@@ -215,11 +215,12 @@ class Exchange(JudgedCall):
         # Its own `copy` would first look for the encoding, which nobody needs.
         attempt.headers = self.transport.family.client.Headers(request.headers)
         extensions = dict(request.extensions)
-        for name, value in extensions.items():
-            if name == "timeout":
-                extensions[name] = self.timeouts = WatchedTimeouts(value)
-            elif issubclass(type(value), dict):
-                extensions[name] = copy(value)
+        if len(extensions) > 1:
+            for name, value in extensions.items():
+                if issubclass(type(value), dict):
+                    extensions[name] = copy(value)
+        if "timeout" in extensions:
+            extensions["timeout"] = self.timeouts = WatchedTimeouts(extensions["timeout"])
         attempt.extensions = extensions
         if self._one_shot is not None:
             attempt.stream = self._one_shot

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from seawall.http.body import Body
 from seawall.http.classify import ErrorRules
 from seawall.http.errors import FamilyErrors
+from seawall.http.fields import Fields, find_fields
 from seawall.http.replay import OneShot
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Family:
         name: the library's name.
         rules: what its exceptions mean.
         adopt: makes an error of ours one of the family.
+        fields: reads the fields of its headers.
         stream: its class of streams.
         body: the class of the bodies that callers read.
         one_shot: the class of request bodies that can be sent once.
@@ -39,6 +41,7 @@ class Family:
         self.name: str = client.__name__
         self.rules: ErrorRules = ErrorRules(client)
         self.adopt: Callable[[SeawallError, Any], SeawallError] = FamilyErrors(client, errors).adopt
+        self.fields: Callable[[Any], Fields] = find_fields(client)
         self.stream: Any = self.client.AsyncByteStream
         self.body: Any = type("ResponseBody", (Body, self.stream), {})
         self.one_shot: Any = type("OneShotBody", (OneShot, self.stream), {})

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from seawall.http.fields import Fields
 
 _SWITCHING_PROTOCOLS: Final = 101
 _WITHOUT_A_BODY: Final = frozenset({204, 304})
 
 
-def is_endless(response: Any) -> bool:
-    """Say whether a response may go on for as long as both sides wish."""
-    if response.status_code == _SWITCHING_PROTOCOLS:
+def is_endless(status: int, fields: Fields) -> bool:
+    """Say whether a response may go on for as long as both sides wish.
+
+    Args:
+        status: its status code.
+        fields: those of its headers.
+    """
+    if status == _SWITCHING_PROTOCOLS:
         return True
-    kind: str = response.headers.get("content-type", "")
-    return kind.lstrip().lower().startswith("text/event-stream")
+    for _, name, value in fields:
+        if name == b"content-type":
+            return value.lstrip().lower().startswith(b"text/event-stream")
+    return False
 
 
 def length_of(response: Any) -> int:

@@ -6,10 +6,13 @@ import re
 from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from math import inf
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from seawall.core.checks import check_number, check_type
 from seawall.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from seawall.http.fields import Fields
 
 IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
 """RFC 9110, section 9.2.2; QUERY: RFC 10008."""
@@ -21,7 +24,6 @@ Idempotent: TypeAlias = "bool | Callable[[Any], bool | None] | None"
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SDK_COUNT: Final = SDK_COUNT.encode()
-_SDK_COUNT_LENGTH: Final = len(_SDK_COUNT)
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -128,11 +130,10 @@ def is_idempotent(request: Any, settings: Settings, idempotent: Idempotent) -> b
     return request.method in IDEMPOTENT_METHODS or "idempotency-key" in request.headers
 
 
-def is_from_sdk(request: Any) -> bool:
-    """Say whether an SDK sends a request that has retries of its own."""
-    # Read as bytes: to read them as text, the client first looks for the encoding of them all.
-    for name, _ in request.headers.raw:
-        if len(name) == _SDK_COUNT_LENGTH and name.lower() == _SDK_COUNT:
+def is_from_sdk(fields: Fields) -> bool:
+    """Say whether a request with these fields comes from an SDK that has retries of its own."""
+    for _, name, _ in fields:  # noqa: SIM110 - `any` takes three times as long
+        if name == _SDK_COUNT:
             return True
     return False
 

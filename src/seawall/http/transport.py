@@ -125,7 +125,7 @@ class Resilience:
         ours: RejectedError | CallTimeoutError
         try:
             exchange = Exchange(self, request)
-            from_sdk = is_from_sdk(request)
+            from_sdk = is_from_sdk(self.family.fields(request.headers))
             if from_sdk:
                 self._pay(exchange.started, request.headers[SDK_COUNT])
             policy = self.policy
