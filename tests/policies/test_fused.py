@@ -149,7 +149,7 @@ def row(rng: random.Random, *, fused: bool) -> Pipeline:
     )
     if rng.random() < 0.3:
         one = Pipeline(*of_each_key)
-        of_each_key = [keyed(lambda _: one, key=lambda *_: "key")]
+        of_each_key = [keyed(lambda _: one, key=rng.choice([None, lambda *_: "key"]))]
     chosen = [*outside, *of_each_key, *last]
     # Something inside that waits, and is not fused.
     inside = [apart(Bulkhead)(2, queue=5)] if rng.random() < 0.4 else []
@@ -244,12 +244,13 @@ async def scenario(seed: int, *, fused: bool) -> list[Any]:
         pipeline.subscribe(heard)
     trace: list[Any] = []
     loop = asyncio.get_running_loop()
+    bound = any(isinstance(policy, Keyed) for policy in pipeline.policies)
 
     async def one(number: int, way: str, start: float, script: Script) -> None:
         await asyncio.sleep(start)
         error, result = None, None
         try:
-            result = await call(pipeline, way, script)
+            result = await call(pipeline.bind(key="key") if bound else pipeline, way, script)
         except BaseException as raised:
             error = raised
         task: Any = asyncio.current_task()

@@ -120,16 +120,24 @@ class Pipeline(Policy):
         own = type(self).run is not Pipeline.run
         return super().link(proceed) if own else self._link_all(proceed)
 
-    def link_with(self, following: Sequence[Policy], proceed: Proceed[T]) -> Proceed[T]:
-        """Put all policies of this pipeline around some others and the rest of another one."""
+    def link_between(
+        self, before: Sequence[Policy], following: Sequence[Policy], proceed: Proceed[T]
+    ) -> Proceed[T]:
+        """Put some policies, those of this pipeline and some others around the rest of another."""
         kind = type(self)
-        own = kind.run is not Pipeline.run or kind.link is not Pipeline.link
-        return super().link_with(following, proceed) if own else self._link_all(proceed, following)
+        if kind.run is not Pipeline.run or kind.link is not Pipeline.link:
+            return super().link_between(before, following, proceed)
+        return self._link_all(proceed, before, following)
 
-    def _link_all(self, proceed: Proceed[T], following: Sequence[Policy] = ()) -> Proceed[T]:
+    def _link_all(
+        self,
+        proceed: Proceed[T],
+        before: Sequence[Policy] = (),
+        following: Sequence[Policy] = (),
+    ) -> Proceed[T]:
         from seawall.policies.fused import link_all  # noqa: PLC0415 - core knows no policies
 
-        proceed = link_all((*self.policies, *following), proceed)
+        proceed = link_all((*before, *self.policies, *following), proceed)
         classify = self._classify
         if classify is None:
             return proceed

@@ -72,11 +72,13 @@ class Policy(Advised, ABC):
 
         return step
 
-    def link_with(self, following: Sequence[Policy], proceed: Proceed[T]) -> Proceed[T]:
-        """Put this policy around some others and the rest of a pipeline."""
+    def link_between(
+        self, before: Sequence[Policy], following: Sequence[Policy], proceed: Proceed[T]
+    ) -> Proceed[T]:
+        """Put some policies, this one and some others around the rest of a pipeline."""
         from seawall.policies.fused import link_all  # noqa: PLC0415 - core knows no policies
 
-        return link_all((self, *following), proceed)
+        return link_all((*before, self, *following), proceed)
 
     def matters(self, now: float) -> bool:  # noqa: ARG002 - policies with something to say use it
         """Say whether forgetting this policy now would lose what callers rely on."""

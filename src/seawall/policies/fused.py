@@ -79,17 +79,28 @@ def link_all(policies: Sequence[Policy], proceed: Proceed[T]) -> Proceed[T]:
     rest = list(policies)
     while rest:
         row = _last_row(rest)
-        before = rest[-len(row) - 1] if len(row) < len(rest) else None
-        if row and type(before) is Keyed:
-            # What each key has is fused with what follows.
-            proceed = before.link_around(list(row.values())[::-1], proceed)
-            del rest[-len(row) - 1 :]
+        end = len(rest) - len(row)
+        keyed = rest[end - 1] if end else None
+        if type(keyed) is Keyed:
+            # What each key has is fused with what is around it.
+            start = _begin_around(rest[: end - 1]) if keyed.is_by_call else end - 1
+            proceed = keyed.link_around(rest[start : end - 1], rest[end:], proceed)
+            del rest[start:]
         elif row:
             proceed = FusedRow(proceed, **row).step
             del rest[-len(row) :]
         else:
             proceed = rest.pop().link(proceed)
     return proceed
+
+
+def _begin_around(policies: Sequence[Policy]) -> int:
+    """Return where the timeout and the retry begin that stand last, if they do."""
+    start = len(policies)
+    for kind in (Retry, Timeout):
+        if start and _is_plain(policies[start - 1], kind):
+            start -= 1
+    return start
 
 
 def whole_row(chain: Proceed[Any]) -> FusedRow | None:

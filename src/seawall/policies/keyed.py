@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Policies that follow, and what is inside of them.
-_Rest: TypeAlias = "tuple[Sequence[Policy], Proceed[T]]"
+# What is around the policy of a key: policies before it, after it, and the rest of the pipeline.
+_Rest: TypeAlias = "tuple[Sequence[Policy], Sequence[Policy], Proceed[T]]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +90,20 @@ class Keyed(Policy):
         """
         return self._entries[key].policy
 
-    def link_around(self, following: Sequence[Policy], proceed: Proceed[T]) -> Proceed[T]:
-        """Put this policy around some others and the rest of a pipeline."""
-        run, rest = self._run, (following, proceed)
+    @property
+    def is_by_call(self) -> bool:
+        """Whether it takes the key that a call has already."""
+        return self._key is None
+
+    def link_around(
+        self, before: Sequence[Policy], following: Sequence[Policy], proceed: Proceed[T]
+    ) -> Proceed[T]:
+        """Put some policies, the one of the key and some others around the rest of a pipeline.
+
+        For the length of a call, which has a key and keeps it, the key's policy stays the same. So
+        those before it may as well be around it for each key.
+        """
+        run, rest = self._run, (before, following, proceed)
 
         def step(call: Call[T]) -> Awaitable[T]:
             return run(call, rest)
@@ -105,12 +116,12 @@ class Keyed(Policy):
         Raises:
             UsageError: the call has no key.
         """
-        return await self._run(call, ((), proceed))
+        return await self._run(call, ((), (), proceed))
 
     def link(self, proceed: Proceed[T]) -> Proceed[T]:
         """Put this policy around the rest of a pipeline."""
         own = type(self).run is not Keyed.run
-        return super().link(proceed) if own else self.link_around((), proceed)
+        return super().link(proceed) if own else self.link_around((), (), proceed)
 
     async def _run(self, call: Call[T], rest: _Rest[T]) -> T:
         key = call.key if self._key is None else self._key(*call.args, **call.kwargs)
@@ -217,7 +228,7 @@ class _Entry:
     def link(self, rest: _Rest[Any]) -> Proceed[Any]:
         """Put the policy around the rest of a pipeline."""
         self.rest = rest
-        self.step = step = self.policy.link_with(*rest)
+        self.step = step = self.policy.link_between(*rest)
         return step
 
     def leave(self) -> None:
