@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from math import inf
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from seawall.core.checks import check_number, check_type
@@ -24,6 +25,7 @@ Idempotent: TypeAlias = "bool | Callable[[Any], bool | None] | None"
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SDK_COUNT: Final = SDK_COUNT.encode()
+_lower_name: Final = itemgetter(1)
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -132,10 +134,7 @@ def is_idempotent(request: Any, settings: Settings, idempotent: Idempotent) -> b
 
 def is_from_sdk(fields: Fields) -> bool:
     """Say whether a request with these fields comes from an SDK that has retries of its own."""
-    for _, name, _ in fields:  # noqa: SIM110 - `any` takes three times as long
-        if name == _SDK_COUNT:
-            return True
-    return False
+    return _SDK_COUNT in map(_lower_name, fields)
 
 
 def asked_seconds(extensions: Any) -> float:

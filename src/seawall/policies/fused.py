@@ -447,7 +447,8 @@ class FusedRow:
                         self._limiter._fail(line, call, error, 1, 0.0, waited=False)
                     raise
                 if line is not None and (is_judged or left_open is not None):
-                    self._hear(line, call.judge_result(result), left_open)
+                    verdict = call.judge_result(result)
+                    self._hear(line, verdict, left_open)
             except Exception as error:
                 retry = self._retry
                 # One that has gone on to a later loop has no part in a call that this one left.
@@ -461,22 +462,24 @@ class FusedRow:
             else:
                 retry = self._retry
                 if retry is not None:
+                    succeeded = True
                     if is_judged:
-                        verdict = call.judge_result(result)
+                        if line is None:
+                            verdict = call.judge_result(result)
+                        succeeded = verdict.kind is _SUCCESS
                         if verdict.retryable and retry._loop is loop:
+                            succeeded = False
                             first = _First(self._attempt, result=result)
                             # Beyond the next attempt nobody keeps it.
                             del result
-                        elif call.attempt == 1 and verdict.kind is _SUCCESS:
-                            retry._earn()
-                    else:
-                        budget = retry.budget
-                        if (
-                            budget is not None
-                            and budget.tokens < budget.capacity
-                            and (call is None or call.attempt == 1)
-                        ):
-                            budget.earn()
+                    budget = retry.budget
+                    if (
+                        succeeded
+                        and budget is not None
+                        and budget.tokens < budget.capacity
+                        and (call is None or call.attempt == 1)
+                    ):
+                        budget.earn()
             if first is not None:
                 result = await retry.run(call, first)
         except BaseException as error:
