@@ -211,7 +211,7 @@ class Exchange(JudgedCall):
         """Copy the request: what a transport does to it must not reach the next attempt or hop."""
         kind: Any = request.__class__
         attempt = kind.__new__(kind)
-        attempt.__dict__.update(request.__dict__)
+        attempt.__dict__ = request.__dict__.copy()
         # Its own `copy` would first look for the encoding, which nobody needs.
         attempt.headers = self.transport.family.client.Headers(request.headers)
         extensions = dict(request.extensions)
@@ -235,7 +235,8 @@ class Exchange(JudgedCall):
         return self.permit(judge_response(response.status_code, response.headers)).retryable
 
     def _take_charge(self, response: Any, body: OpenBody, *, endless: bool) -> None:
-        response.stream = self.transport.family.body(body)
+        response.stream = stream = self.transport.family.body()
+        stream.state = body
         body.head = verdict = self.judge_result(response)
         body.status = response.status_code
         if body.closed:
