@@ -212,11 +212,11 @@ async def test_a_response_that_is_kept_and_never_read_is_closed_at_the_deadline(
     server.play(OPEN)
     ledger = Ledger()
     async with family.binding.AsyncClient(
-        policy=Pipeline(Timeout(0.1), ledger), verify=False
+        policy=Pipeline(Timeout(0.4), ledger), verify=False
     ) as client:
         async with client.stream("GET", server.url) as response:
             assert ledger.held == 1
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
             assert (ledger.kinds, ledger.held) == (["neutral"], 0)
             with pytest.raises(family.binding.CallTimeoutError):
                 await response.aread()
@@ -225,8 +225,8 @@ async def test_a_response_that_is_kept_and_never_read_is_closed_at_the_deadline(
 
 async def test_only_the_outermost_timeout_covers_the_body(family: Family, server: Server) -> None:
     """The timeout of an attempt ends at the headers; a body may take longer."""
-    server.play(drip(10, every=0.03))
-    policy = Pipeline(Timeout(5), Timeout(0.1))
+    server.play(drip(10, every=0.06))
+    policy = Pipeline(Timeout(20), Timeout(0.4))
     async with family.binding.AsyncClient(policy=policy, verify=False) as client:
         assert len((await client.get(server.url)).content) == 10
 

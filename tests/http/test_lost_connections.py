@@ -54,7 +54,7 @@ async def test_other_errors_of_a_kept_connection_wait_as_usual(
 ) -> None:
     """Requirement 11: garbage, or silence, does not come from that race."""
     ledger = Ledger()
-    async with family.binding.AsyncClient(policy=ledger, verify=False, timeout=0.2) as client:
+    async with family.binding.AsyncClient(policy=ledger, verify=False, timeout=0.5) as client:
         for fault in (raw(b"NONSENSE\r\n\r\n"), hang):
             server.play(respond(), fault)
             assert (await client.get(server.url)).status_code == 200

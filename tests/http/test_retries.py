@@ -473,7 +473,7 @@ async def test_a_slow_error_body_does_not_make_a_timeout_of_an_answer(
 ) -> None:
     """Requirement 14: reading ahead leaves the attempt the time to hand its answer out."""
     server.play(drip(100, every=0.02, status=503))
-    policy = Pipeline(Timeout(5), retry(2), Timeout(0.15))
+    policy = Pipeline(Timeout(20), retry(2), Timeout(0.4))
     inner = family.client.AsyncHTTPTransport(
         verify=False, limits=family.client.Limits(max_connections=1)
     )

@@ -170,7 +170,7 @@ async def test_the_standard_client_opens_the_circuit_of_a_dead_origin(family: Fa
 @pytest.mark.asyncio
 async def test_a_body_that_takes_long_is_read_to_its_end(family: Family, server: Server) -> None:
     """The timeout of an attempt does not end a body that keeps coming."""
-    server.play(drip(10, every=0.02))
-    policy = standard(timeout=5.0, attempt_timeout=0.1)
+    server.play(drip(10, every=0.06))
+    policy = standard(timeout=20.0, attempt_timeout=0.4)
     async with family.binding.AsyncClient(policy=policy, verify=False) as client:
         assert len((await client.get(server.url)).content) == 10

@@ -167,7 +167,7 @@ async def test_answers_carry_headers_latency_json_and_trailers() -> None:
 async def test_event_streams_end_or_go_on_as_told() -> None:
     """Events come one by one, and the last may be followed by silence or a reset."""
     async with FaultServer([event_stream("one", "two\nlines", every=0.001)]) as server:
-        async with httpx.AsyncClient(timeout=httpx.Timeout(30, read=0.1)) as client:
+        async with httpx.AsyncClient(timeout=httpx.Timeout(30, read=0.5)) as client:
             response = await client.get(server.url)
             assert response.headers["content-type"] == "text/event-stream"
             assert response.text == "data: one\n\ndata: two\ndata: lines\n\n"
