@@ -139,14 +139,15 @@ class Call(Generic[T]):
 
     def begin(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., Any] | None,
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] = MappingProxyType({}),
         loop: Loop | None = None,
     ) -> None:
         """Set every field: a new call on the running loop, with the caller's deadline.
 
-        With the asyncio loop that it is on, it has no deadline yet.
+        With the asyncio loop that it is on, it has no deadline yet. Without a function, that is a
+        method of its class: bound and kept, it would make a cycle of each call.
 
         It does the work of an ``__init__``, which on 3.11 and 3.12 is called by way of C and
         takes as long again.
@@ -155,7 +156,8 @@ class Call(Generic[T]):
             UsageError: no event loop is running.
             DeadlineError: the deadline of the calling code has passed.
         """
-        self.function = function
+        if function is not None:
+            self.function = function
         self.args = args
         self.kwargs = kwargs
         self.attempt = 1

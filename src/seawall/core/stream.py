@@ -82,9 +82,7 @@ class StreamCall(Call[Any]):
         kwargs: dict[str, Any],
         times: ItemTimes,
     ) -> None:
-        self.begin(function, args, kwargs)
-        # A method here. A bound one, kept on the call, would make a cycle of each call.
-        del self.function
+        self.begin(None, args, kwargs)
         self.started = self.now()
         self.times = self._given = times
         # What the results of ordinary calls are judged by says nothing about items.

@@ -25,8 +25,6 @@ from seawall.http.settings import (
 from seawall.http.standard import ATTEMPT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from seawall.http.report import Tried
     from seawall.http.transport import Resilience
 
@@ -75,7 +73,7 @@ class Exchange(JudgedCall):
     def __init__(self, transport: Resilience, request: Any) -> None:
         extensions = request.extensions
         settings = settings_of(request) if "seawall" in extensions else NO_SETTINGS
-        self.begin(self._attempt, (request,))
+        self.begin(None, (request,))
         self.classifier = by_the_rules
         self.transport = transport
         self.request = request
@@ -106,21 +104,14 @@ class Exchange(JudgedCall):
         """Return a twin for an attempt beside this one."""
         twin = Exchange.__new__(type(self))
         for name in (*Call.__slots__, *JudgedCall.__slots__, *Exchange.__slots__):
-            setattr(twin, name, getattr(self, name))
+            # That is a method.
+            if name != "function":
+                setattr(twin, name, getattr(self, name))
         return twin
 
-    @property
-    def function(self) -> Callable[..., Any]:
-        """The attempt, bound when it is called: kept, it would make a cycle of each call."""
-        return self._attempt
-
-    @function.setter
-    def function(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, function: Callable[..., Any]
-    ) -> None:
-        """Take nothing else: the attempt is the same for all calls."""
-
-    async def _attempt(self, request: Any) -> Any:
+    async def function(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, request: Any
+    ) -> Any:
         """Run one attempt: send a copy of the request, and take charge of the response's body."""
         transport = self.transport
         attempt = self._copy(request)
