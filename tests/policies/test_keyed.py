@@ -157,6 +157,32 @@ async def test_a_factory_that_raises_is_asked_again():
     assert await keyed.bind(key=1).execute(Script("fine")) == "fine"
 
 
+@pytest.mark.parametrize("failures", [1, 9])
+async def test_a_factory_that_raises_is_asked_again_by_a_retry_before_it(failures):
+    """What a factory raises is an attempt that failed, within the timeout and the retry before."""
+    asked = []
+
+    def factory(key):
+        asked.append(key)
+        if len(asked) <= failures:
+            raise OSError("made up")
+        return Bulkhead(1)
+
+    retry = Retry(3, backoff=1.0)
+    pipeline = Pipeline(Timeout(9.0), retry, Keyed(factory), Timeout(1.0)).bind(key="a")
+    heard = Heard()
+    with pipeline.subscribe(heard):
+        if failures == 1:
+            assert await pipeline.execute(Script("fine")) == "fine"
+        else:
+            with pytest.raises(OSError, match="made up") as caught:
+                await pipeline.execute(Script("never"))
+            assert caught.value.__notes__[0].startswith("seawall: gave up after 3 attempts")
+            assert caught.value.__context__ is None
+    assert len(asked) == min(failures + 1, 3)
+    assert [type(event).__name__ for event in heard][:2] == ["AttemptFailed", "RetryScheduled"]
+
+
 async def test_a_partial_is_a_factory():
     """Any callable that is no class will do."""
     keyed = Keyed(partial(lambda limit, key: Bulkhead(limit), 3))

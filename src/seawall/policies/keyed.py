@@ -125,10 +125,10 @@ class Keyed(Policy):
 
     async def _run(self, call: Call[T], rest: _Rest[T]) -> T:
         key = call.key if self._key is None else self._key(*call.args, **call.kwargs)
-        if key is None:
-            raise UsageError(_NO_KEY)
         entry = self._entries.get(key)
         if entry is None:
+            if rest[0]:
+                return await self._begin(call, rest)
             entry = self._add(key, call.now())
         else:
             self._entries.move_to_end(key)
@@ -148,6 +148,32 @@ class Keyed(Policy):
         else:
             call.open.on_release(entry.leave)
         return result
+
+    async def _begin(self, call: Call[T], rest: _Rest[T]) -> T:
+        """Run the first call of a key; if no policy is made, those before hear of it."""
+        from seawall.policies.fused import link_all  # noqa: PLC0415 - it knows all policies
+
+        failed: Exception | None = None
+        try:
+            self._add(call.key, call.now())
+        except Exception as error:
+            failed = error
+        if failed is None:
+            return await self._run(call, rest)
+        before, following, proceed = rest
+
+        async def attempt(call: Call[T]) -> T:
+            nonlocal failed
+            if failed is None:
+                return await self._run(call, ((), following, proceed))
+            error, failed = failed, None
+            try:
+                raise error
+            finally:
+                # This frame is on its traceback.
+                del error
+
+        return await link_all(before, attempt)(call)
 
     def speakers(self) -> Iterator[Policy]:
         """Yield this policy, and those of all keys."""
@@ -181,6 +207,8 @@ class Keyed(Policy):
         return policy
 
     def _add(self, key: Any, now: float) -> _Entry:
+        if key is None:
+            raise UsageError(_NO_KEY)
         policy = self.make(key)
         for speaker in policy.speakers():
             # A policy that several keys share stays with the first one.
