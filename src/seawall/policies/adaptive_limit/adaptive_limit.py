@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SUCCESS, _FAILURE = Kind.SUCCESS, Kind.FAILURE
+
 # Seconds for which a limit that had to shrink is not forgotten.
 _REMEMBERED: Final = 60.0
 
@@ -197,7 +199,7 @@ class AdaptiveLimit(SlotPolicy):
             if not deferred:
                 slots.release()
         if opened is not None:
-            if verdict.kind is Kind.SUCCESS:
+            if verdict.kind is _SUCCESS:
                 opened.on_settle(partial(self._settle_body, slots, granted, call.loop))
             opened.on_release(slots.release)
         if slots.limit != before:
@@ -219,11 +221,11 @@ class AdaptiveLimit(SlotPolicy):
             return
         estimate, in_flight, now = self._estimate, slots.in_flight, call.now()
         kind = verdict.kind
-        if verdict.throttled or (kind is Kind.FAILURE and status_of(outcome) == _UNAVAILABLE):
+        if verdict.throttled or (kind is _FAILURE and status_of(outcome) == _UNAVAILABLE):
             moved = estimate.lost("throttled", in_flight, now, sent=granted)
-        elif kind is Kind.SUCCESS:
+        elif kind is _SUCCESS:
             moved = estimate.answered(now - granted, in_flight, now)
-        elif kind is Kind.FAILURE:
+        elif kind is _FAILURE:
             if verdict.timed_out:
                 moved = estimate.lost("timeouts", in_flight, now, sent=granted)
             else:

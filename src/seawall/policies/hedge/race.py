@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_FAILURE = Kind.FAILURE
+
 
 class Race(ABC, Generic[T]):
     """One call, with all its attempts; how they run is for each kind of event loop to say.
@@ -227,7 +229,7 @@ class Race(ABC, Generic[T]):
     def _is_answer(self, runner: Runner[T]) -> bool:
         verdict = runner.verdict
         if runner is self.first:
-            return verdict.kind is not Kind.FAILURE and not verdict.retryable
+            return verdict.kind is not _FAILURE and not verdict.retryable
         return is_good(verdict)
 
     def decide(self, winner: Runner[T]) -> None:

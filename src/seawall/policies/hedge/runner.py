@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SUCCESS, _FAILURE = Kind.SUCCESS, Kind.FAILURE
+
 
 def is_good(verdict: Verdict) -> bool:
     """Say whether an answer is one that the caller asked for."""
-    return verdict.kind is Kind.SUCCESS and not verdict.retryable
+    return verdict.kind is _SUCCESS and not verdict.retryable
 
 
 class Runner(Generic[T]):
@@ -91,12 +93,12 @@ class Runner(Generic[T]):
     def failed(self) -> bool:
         """Whether it ended by itself, and not well."""
         verdict = self.verdict
-        return self.error is not None or verdict.kind is Kind.FAILURE or verdict.retryable
+        return self.error is not None or verdict.kind is _FAILURE or verdict.retryable
 
     @property
     def last_word(self) -> Verdict:
         """The verdict on what it left open and nobody wants: its head may have been a failure."""
-        return self.verdict if self.verdict.kind is Kind.FAILURE else NEUTRAL
+        return self.verdict if self.verdict.kind is _FAILURE else NEUTRAL
 
     @property
     def outcome(self) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SUCCESS, _FAILURE = Kind.SUCCESS, Kind.FAILURE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadShedderSnapshot(Snapshot):
@@ -137,7 +139,7 @@ class LoadShedder(Policy):
 
     def _settle_result(self, call: Call[Any], result: object) -> None:
         verdict = call.judge_result(result)
-        if call.open is None or verdict.kind is not Kind.SUCCESS:
+        if call.open is None or verdict.kind is not _SUCCESS:
             self._settle(call.loop, verdict)
         else:
             call.open.on_settle(partial(self._settle, call.loop))
@@ -145,9 +147,9 @@ class LoadShedder(Policy):
     def _settle(self, loop: Loop, verdict: Verdict) -> None:
         # A call of a loop that is gone has times of another clock.
         if loop is self._loop:
-            if verdict.throttled or verdict.kind is Kind.FAILURE:
+            if verdict.throttled or verdict.kind is _FAILURE:
                 self._acceptance.count(loop.time(), accepted=False)
-            elif verdict.kind is Kind.SUCCESS:
+            elif verdict.kind is _SUCCESS:
                 self._acceptance.count(loop.time(), accepted=True)
 
     def _move(self, loop: Loop) -> None:
