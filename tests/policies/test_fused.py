@@ -613,7 +613,7 @@ def test_what_is_fused(policies, steps, monkeypatch):
     made: list[Any] = []
     own = [policy for policy in policies if type(policy) not in {Timeout, Uneven}]
     monkeypatch.setattr(
-        "seawall.policies.fused.FusedRow.__init__", lambda row, *_, **__: made.append(row)
+        "seawall.policies.fused.row.FusedRow.__init__", lambda row, *_, **__: made.append(row)
     )
     for kind in {type(policy) for policy in own}:
         monkeypatch.setattr(kind, "link", lambda self, proceed: made.append(self) or proceed)

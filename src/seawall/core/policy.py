@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from seawall.core.bound import Bound
     from seawall.core.listeners import Listener
     from seawall.core.snapshot import Snapshot
-    from seawall.policies.fused import FusedRow
+    from seawall.policies.fused.row import FusedRow
 
 P = ParamSpec("P")
 T = TypeVar("T")

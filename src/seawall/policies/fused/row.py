@@ -1,18 +1,14 @@
-"""Neighbouring policies of a pipeline as one step: one coroutine in place of one for each.
+"""Some policies as one step: one coroutine in place of one for each.
 
 The rules:
 
-1. Fused are neighbours in the advised order, each one optional: ``Timeout`` for the whole call,
-   ``Retry``, ``RateLimiter`` without a rate, ``CircuitBreaker``, ``Bulkhead``, ``Timeout`` per
-   attempt. A subclass is a policy of its own, and stays a step of its own; but for a timeout that
-   only says other seconds.
-2. The fused step has a way of its own only for what is usual: asyncio, a closed circuit, a free
+1. The fused step has a way of its own only for what is usual: asyncio, a closed circuit, a free
    slot. There nothing waits between the entering of the first policy and the function. All else
    goes the way of the ``run`` of each policy, and so does each attempt after the first.
-3. Where a policy is one row and nothing else, its call needs no :class:`Call` up to the moment
+2. Where a policy is one row and nothing else, its call needs no :class:`Call` up to the moment
    when something goes wrong: what one would hold is in local variables. It is made then, as it
    would have been. A call inside a timeout has one from the start: that one knows what is left.
-4. ``run`` says what a policy means. What is written out here is what it does when nothing goes
+3. ``run`` says what a policy means. What is written out here is what it does when nothing goes
    wrong; what has gone wrong is handed to the policy's own methods. With one ``try`` inside
    another, each policy hears of just the errors that it would hear of in its ``run``.
 """
@@ -37,23 +33,23 @@ from seawall.core.listeners import SUBSCRIPTIONS
 from seawall.core.observe import is_heard
 from seawall.core.story import record_attempt
 from seawall.core.verdict import Kind
-from seawall.policies.bulkhead import Bulkhead
-from seawall.policies.circuit import CircuitBreaker
 from seawall.policies.circuit.state import State
 from seawall.policies.circuit.ticket import PlainTicket, Ticket
 from seawall.policies.circuit.traffic import STEADY_WEIGHT
-from seawall.policies.keyed import Keyed
-from seawall.policies.rate_limiter import RateLimiter
-from seawall.policies.retry import Retry
+from seawall.policies.fused.first import First
 from seawall.policies.timeout import Timeout
 from seawall.policies.timeout.running import Running
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Sequence
 
     from seawall.core.call import Proceed
     from seawall.core.policy import Policy
     from seawall.core.verdict import Verdict
+    from seawall.policies.bulkhead import Bulkhead
+    from seawall.policies.circuit import CircuitBreaker
+    from seawall.policies.rate_limiter import RateLimiter
+    from seawall.policies.retry import Retry
 
 T = TypeVar("T")
 
@@ -63,89 +59,6 @@ _get_scope, _set_scope, _reset_scope = current_scope.get, current_scope.set, cur
 _NO_KEYWORDS: Final = MappingProxyType[str, Any]({})
 # No loop: on trio, none of asyncio's runs.
 _NOWHERE: Final = object()
-
-_ORDER: Final[dict[str, type[Policy]]] = {
-    "total": Timeout,
-    "retry": Retry,
-    "limiter": RateLimiter,
-    "breaker": CircuitBreaker,
-    "bulkhead": Bulkhead,
-    "timeout": Timeout,
-}
-
-
-def link_all(policies: Sequence[Policy], proceed: Proceed[T]) -> Proceed[T]:
-    """Put policies around the rest of a pipeline, the first one outermost."""
-    rest = list(policies)
-    while rest:
-        row = _last_row(rest)
-        end = len(rest) - len(row)
-        keyed = rest[end - 1] if end else None
-        if type(keyed) is Keyed:
-            # What each key has is fused with what is around it.
-            start = _begin_around(rest[: end - 1]) if keyed.is_by_call else end - 1
-            proceed = keyed.link_around(rest[start : end - 1], rest[end:], proceed)
-            del rest[start:]
-        elif row:
-            proceed = FusedRow(proceed, **row).step
-            del rest[-len(row) :]
-        else:
-            proceed = rest.pop().link(proceed)
-    return proceed
-
-
-def _begin_around(policies: Sequence[Policy]) -> int:
-    """Return where the timeout and the retry begin that stand last, if they do."""
-    start = len(policies)
-    for kind in (Retry, Timeout):
-        if start and _is_plain(policies[start - 1], kind):
-            start -= 1
-    return start
-
-
-def whole_row(chain: Proceed[Any]) -> FusedRow | None:
-    """Return the row that is all of a chain, if it can run a call that is not made yet.
-
-    Only where asyncio runs: elsewhere it could not.
-    """
-    row = FusedRow(invoke) if chain is invoke else getattr(chain, "__self__", None)
-    if not isinstance(row, FusedRow) or row._proceed is not invoke or _running_loop() is None:
-        return None
-    timeouts = (row._total, row._timeout)
-    return None if any(each is not None and _varies(each) for each in timeouts) else row
-
-
-def _last_row(policies: Sequence[Policy]) -> dict[str, Any]:
-    """Return the longest row at the end of these policies, each with its place."""
-    row: dict[str, Any] = {}
-    places = list(_ORDER)
-    for policy in reversed(policies):
-        while places and not _is_plain(policy, _ORDER[places[-1]]):
-            places.pop()
-        if not places:
-            break
-        row[places.pop()] = policy
-    return row
-
-
-def _is_plain(policy: Policy, kind: type[Policy]) -> bool:
-    """Say whether a policy does just what this kind does."""
-    if type(policy) is kind:
-        # With a rate, it takes part of a bucket for each call.
-        return not isinstance(policy, RateLimiter) or policy.rate is None
-    # A timeout may have other seconds for each call.
-    own: Any = type(policy)
-    return (
-        kind is Timeout
-        and issubclass(own, Timeout)
-        and own.run is Timeout.run
-        and own.link is Timeout.link
-    )
-
-
-def _varies(timeout: Timeout) -> bool:
-    """Say whether a timeout may have other seconds for each call."""
-    return type(timeout).seconds_for is not Timeout.seconds_for
 
 
 class FusedRow:
@@ -458,7 +371,7 @@ class FusedRow:
                     call = _make_call(policy, function, args, kwargs, loop)
                     call.scope = scope
                     call.deadline = deadline
-                first = _First(self._attempt, error=error)
+                first = First(self._attempt, error=error)
             else:
                 retry = self._retry
                 if retry is not None:
@@ -469,7 +382,7 @@ class FusedRow:
                         succeeded = verdict.kind is _SUCCESS
                         if verdict.retryable and retry._loop is loop:
                             succeeded = False
-                            first = _First(self._attempt, result=result)
+                            first = First(self._attempt, result=result)
                             # Beyond the next attempt nobody keeps it.
                             del result
                     budget = retry.budget
@@ -518,6 +431,12 @@ class FusedRow:
                 call.scope = whole.outer
                 call.deadline = whole_deadline
         return result
+
+    def is_whole(self) -> bool:
+        """Say whether it is all of a pipeline, and can run a call that is not made yet."""
+        timeouts = (self._total, self._timeout)
+        varying = any(each is not None and _varies(each) for each in timeouts)
+        return self._proceed is invoke and not varying
 
     def _hear(self, line: Any, verdict: Verdict, left_open: Any) -> None:
         """Let the limiter hear what the server asks for, now or with the end of the body."""
@@ -588,37 +507,6 @@ def _linked(policies: Sequence[Policy | None], proceed: Proceed[T]) -> Proceed[T
     return proceed
 
 
-class _First:
-    """What a retry runs where the first attempt has ended already, and the attempts after it."""
-
-    __slots__ = ("_attempt", "_error", "_given", "_result")
-
-    def __init__(
-        self, attempt: Proceed[Any], *, error: Exception | None = None, result: Any = None
-    ) -> None:
-        self._attempt = attempt
-        self._error = error
-        self._result = result
-        self._given = False
-
-    def __call__(self, call: Call[Any]) -> Awaitable[Any]:
-        if self._given:
-            return self._attempt(call)
-        self._given = True
-        error, self._error = self._error, None
-        result, self._result = self._result, None
-        if error is None:
-            return _returned(result)
-        context = error.__context__
-        try:
-            raise error
-        finally:
-            # It is raised anew, and would take on what the caller is handling. An exception may
-            # be a frozen dataclass.
-            object.__setattr__(error, "__context__", context)
-            # This frame is on its traceback.
-            del error, context
-
-
-async def _returned(result: T) -> T:
-    return result
+def _varies(timeout: Timeout) -> bool:
+    """Say whether a timeout may have other seconds for each call."""
+    return type(timeout).seconds_for is not Timeout.seconds_for
