@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from contextlib import suppress
+
 import pytest
 
 from seawall.core.errors import CircuitOpenError
@@ -197,6 +200,46 @@ def test_a_stalled_call_took_as_long_as_it_has_been_in_flight():
     waited.waits(Waiter())
     circuit.settle(waited, FAILURE, 3.1)
     assert circuit.evidence(3.1) == (0, 6)
+
+
+def bodies(seed, end):
+    """Return all that is seen of a circuit, and its parent, whose responses have bodies."""
+    rng = random.Random(seed)
+    parent = HeardCircuit(FailureRate(0.5, 3.0, minimum_calls=4), open_for=2.0)
+    rule = FailureRate(0.5, window=2.0, minimum_calls=4) | ConsecutiveFailures(3)
+    retries = rng.random() < 0.5
+    circuit = HeardCircuit(
+        rule, open_for=2.0, count_retries=retries, parent=rng.choice([None, parent])
+    )
+    now, begun, seen = 0.0, [], []
+    for _ in range(60):
+        now += rng.choice([0.0, 0.05, 0.3, 2.0])
+        choice = rng.random()
+        if choice < 0.5:
+            with suppress(CircuitOpenError):
+                ticket = circuit.admit(now, rng.random() < 0.7)
+                circuit.begin(ticket, now + 0.02)
+                begun.append(ticket)
+        elif choice < 0.52:
+            circuit.reset(now)
+        elif begun:
+            ticket = begun.pop(rng.randrange(len(begun)))
+            end(circuit, ticket, rng.choice([SUCCESS, SUCCESS, SUCCESS, FAILURE, NEUTRAL]), now)
+            if rng.random() < 0.1:
+                end(circuit, ticket, SUCCESS, now)
+        for each in (circuit, parent):
+            seen.append((each.state, each.evidence(now), each.retry_after(now), each.rejected))
+    return seen
+
+
+def test_the_end_of_a_body_is_a_verdict_like_any_other():
+    """Whatever has happened meanwhile, it counts as a settled call does, once, and no otherwise."""
+    states = set()
+    for seed in range(300):
+        ended = bodies(seed, Circuit.end)
+        assert ended == bodies(seed, Circuit.settle), f"seed {seed}"
+        states |= {state for state, *_ in ended}
+    assert states == {State.CLOSED, State.OPEN, State.HALF_OPEN}
 
 
 def test_settings_that_were_changed_can_be_read_back():

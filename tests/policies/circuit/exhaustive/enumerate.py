@@ -346,6 +346,7 @@ def as_code(mismatch: Mismatch) -> str:
     now = 0.0
     ideal = Ideal(world)
     waiting = False
+    begun: set[int] = set()
     for step in mismatch.steps:
         kind, *rest = step
         owner = ideal.owners.get(rest[0], 0) if kind in {"settle", "begin"} else 0
@@ -359,9 +360,13 @@ def as_code(mismatch: Mismatch) -> str:
             lines.append(f"t{number} = c{rest[0]}.admit({now!r}, first={rest[1]}){tail}")
         elif kind == "settle":
             verdict = f"Kind.{rest[1].upper()}"
-            lines.append(f"c{owner}.settle(t{rest[0]}, {verdict}, {now!r}, 'E')")
+            if rest[1] == "success" and rest[0] in begun:
+                lines.append(f"c{owner}.end(t{rest[0]}, {verdict}, {now!r})")
+            else:
+                lines.append(f"c{owner}.settle(t{rest[0]}, {verdict}, {now!r}, 'E')")
         elif kind == "begin":
             lines.append(f"c{owner}.begin(t{rest[0]}, {now!r})")
+            begun.add(rest[0])
         elif kind == "wait":
             if not waiting:
                 lines.append(

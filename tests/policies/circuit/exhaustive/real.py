@@ -43,6 +43,7 @@ class Real:
             circuit.name = str(len(self.circuits))
             self.circuits.append(circuit)
         self.tickets: dict[int, Ticket] = {}
+        self.begun: list[int] = []
         self.waiters: dict[int, Waiter] = {}
         self.ended: list[Ticket] = []
         for circuit in self.circuits:
@@ -70,15 +71,20 @@ class Real:
         return Seen(probe, refusal, told, tuple(ended), self.views())
 
     def _take(self, step: Step) -> tuple[tuple[bool, ...] | None, Refusal | None]:
-        kind = step[0]
+        action = step[0]
         now = self.now
-        if kind == "to":
+        if action == "to":
             self.now = step[1]
-        elif kind == "settle":
+        elif action == "settle":
             self.waiters.pop(step[1], None)
             ticket = self.tickets.pop(step[1])
-            ticket.circuit.settle(ticket, KINDS[step[2]], now, "E")
-        elif kind == "admit":
+            kind = KINDS[step[2]]
+            if step[1] in self.begun and kind is Kind.SUCCESS:
+                # As a breaker does at the end of a body.
+                ticket.circuit.end(ticket, kind, now)
+            else:
+                ticket.circuit.settle(ticket, kind, now, "E")
+        elif action == "admit":
             try:
                 ticket = self.circuits[step[1]].admit(now, step[2])
             except CircuitOpenError as error:
@@ -89,20 +95,21 @@ class Real:
                 return (ticket.probe,), None
             assert ticket.above is not None
             return (ticket.probe, ticket.above.probe), None
-        elif kind == "wait":
+        elif action == "wait":
             waiter = self.waiters[step[1]] = Waiter()
             self.tickets[step[1]].waits(waiter)
-        elif kind == "go":
+        elif action == "go":
             self.tickets[step[1]].goes_on(self.waiters.pop(step[1]), now)
-        elif kind == "begin":
+        elif action == "begin":
             ticket = self.tickets[step[1]]
             ticket.circuit.begin(ticket, now)
-        elif kind == "shadow":
+            self.begun.append(step[1])
+        elif action == "shadow":
             self.circuits[step[1]].shadow = step[2]
-        elif kind == "reconfigure":
+        elif action == "reconfigure":
             self.circuits[step[1]].reconfigure(**self.world.changes[step[2]])
         else:
-            getattr(self.circuits[step[1]], kind)(now)
+            getattr(self.circuits[step[1]], action)(now)
         return None, None
 
     def views(self) -> tuple[View, ...]:
