@@ -154,21 +154,27 @@ class FusedRow:
         now = loop.time()
         circuit, slots = self._circuit, self._slots
         line = self._line
-        unusual = line is not None and (line.queue or not self._limiter._pacer.admit(now, 0.0))
-        if circuit is not None and not unusual:
-            if circuit._state is not _CLOSED:
-                refusal = self._refuse(call, now)
-                if refusal is not None:
-                    try:
-                        raise refusal
-                    finally:
-                        # This frame is on its traceback.
-                        del refusal
-                unusual = True
-            breaker, sent, silence = self._breaker, circuit._sent, circuit._silence
-            if breaker._has_extras or (sent and now - silence.youngest > silence.patience):
-                unusual = True
-        if unusual or (slots is not None and (slots.in_flight >= slots.limit or slots.queue)):
+        if circuit is not None:
+            sent, silence = circuit._sent, circuit._silence
+        if (
+            (line is not None and (line.queue or not self._limiter._pacer.admit(now, 0.0)))
+            or (
+                circuit is not None
+                and (
+                    circuit._state is not _CLOSED
+                    or self._breaker._has_extras
+                    or (sent and now - silence.youngest > silence.patience)
+                )
+            )
+            or (slots is not None and (slots.in_flight >= slots.limit or slots.queue))
+        ):
+            raised = self._refuse(call, line, now)
+            if raised is not None:
+                try:
+                    raise raised
+                finally:
+                    # This frame is on its traceback.
+                    del raised
             if call is not None:
                 return await self._apart(call)
             call = _make_call(policy, function, args, kwargs, loop)
@@ -178,16 +184,11 @@ class FusedRow:
                 call.fail()
                 raise
         if call is None:
-            scope = outer = None
-            whole_deadline = deadline = inf
-            is_first = True
-            is_block = False
+            scope = None
+            deadline = inf
         else:
             scope = call.scope
-            outer = call.ticket
-            whole_deadline = deadline = call.deadline
-            is_first = call.attempt == 1
-            is_block = call.is_block
+            deadline = call.deadline
         whole = running = first = None
         task: Any = None
         ticket: Any = None
@@ -196,14 +197,15 @@ class FusedRow:
             if lane is None:
                 lane = self._total._find_lane(call, loop)
             task = task_on(loop)
-            whole_cancelling = task.cancelling()
             whole = Running()
+            whole.cancelling = task.cancelling()
             whole.lane = lane
             whole.loop = loop
             whole.task = task
             whole.when = when = now + lane.seconds
             whole.fired = whole.ended = False
             whole.outer = scope
+            whole.outer_deadline = deadline
             scope = whole
             if when < deadline:  # noqa: PLR1730 - `min` is slower
                 deadline = when
@@ -213,9 +215,9 @@ class FusedRow:
             lane.entries[whole] = None
             if lane.timer is None:
                 lane.arm(when)
-            whole_token = _set_scope(whole)
+            whole.token = _set_scope(whole)
         if circuit is not None:
-            breaker._seen = now
+            self._breaker._seen = now
             traffic = circuit._traffic
             if traffic is not None:
                 gap = now - circuit._latest
@@ -229,9 +231,9 @@ class FusedRow:
             else:
                 ticket = Ticket()
                 ticket.probe = False
-                ticket.first = is_first
+                ticket.first = call.attempt == 1
                 ticket.above = None
-                ticket.outer = outer
+                ticket.outer = call.ticket
                 call.ticket = ticket
             ticket.circuit = circuit
             ticket.generation = circuit.generation
@@ -300,7 +302,7 @@ class FusedRow:
                         if slots is not None:
                             slots.release()
                         if ticket is not None:
-                            breaker._settle_error(call, ticket, error)
+                            self._breaker._settle_error(call, ticket, error)
                         raise
                     if running is not None:
                         if running.fired:
@@ -309,7 +311,7 @@ class FusedRow:
                         # Child tasks may keep it in their context for as long as they live.
                         running.ended = True
                         running.task = None
-                        if is_block:
+                        if call is not None and call.is_block:
                             leave(running)
                         else:
                             try:
@@ -322,7 +324,8 @@ class FusedRow:
                     else:
                         call.scope = scope
                         call.deadline = deadline
-                        call.ticket = outer
+                        if ticket is not None:
+                            call.ticket = ticket.outer
                         left_open = call.open
                         is_judged = call.classifier is not None
                     if slots is not None:
@@ -334,21 +337,20 @@ class FusedRow:
                             left_open.on_release(slots.release)
                     if ticket is not None:
                         if is_judged or left_open is not None:
-                            breaker._settle_result(call, ticket, result)
+                            self._breaker._settle_result(call, ticket, result)
                         else:
                             now = loop.time()
-                            evidence = circuit._evidence
                             if (
                                 ticket in sent
                                 and ticket.generation == circuit._closed_generation
-                                and now < evidence.quiet_until
-                                and is_first
+                                and now < circuit._evidence.quiet_until
+                                and (call is None or ticket.first)
                                 and now - silence.youngest <= silence.usual_lag
                             ):
                                 del sent[ticket]
                                 if ticket.start > silence.youngest:  # noqa: PLR1730 - `max` is slower
                                     silence.youngest = ticket.start
-                                evidence.quiet += 1
+                                circuit._evidence.quiet += 1
                             else:
                                 circuit.settle(ticket, _SUCCESS, now)
                 except BaseException as error:
@@ -375,20 +377,19 @@ class FusedRow:
             else:
                 retry = self._retry
                 if retry is not None:
-                    succeeded = True
+                    budget = retry.budget
                     if is_judged:
                         if line is None:
                             verdict = call.judge_result(result)
-                        succeeded = verdict.kind is _SUCCESS
+                        if verdict.kind is not _SUCCESS:
+                            budget = None
                         if verdict.retryable and retry._loop is loop:
-                            succeeded = False
+                            budget = None
                             first = First(self._attempt, result=result)
                             # Beyond the next attempt nobody keeps it.
                             del result
-                    budget = retry.budget
                     if (
-                        succeeded
-                        and budget is not None
+                        budget is not None
                         and budget.tokens < budget.capacity
                         and (call is None or call.attempt == 1)
                     ):
@@ -402,9 +403,6 @@ class FusedRow:
                 call.scope = scope
             try:
                 if whole is not None:
-                    whole.cancelling = whole_cancelling
-                    whole.token = whole_token
-                    whole.outer_deadline = whole_deadline
                     raised = self._total._end(whole, call, task, error)
                     if raised is not error:
                         raise raised from error
@@ -420,16 +418,17 @@ class FusedRow:
             del whole.lane.entries[whole]
             whole.ended = True
             whole.task = None
-            if is_block:
+            if call is not None and call.is_block:
                 leave(whole)
             else:
                 try:
-                    _reset_scope(whole_token)
+                    _reset_scope(whole.token)
                 except ValueError:
                     leave(whole)
+            del whole.token
             if call is not None:
                 call.scope = whole.outer
-                call.deadline = whole_deadline
+                call.deadline = whole.outer_deadline
         return result
 
     def is_whole(self) -> bool:
@@ -465,9 +464,13 @@ class FusedRow:
             self._lane = self._timeout._find_lane(call, loop)
         self._loop = loop
 
-    def _refuse(self, call: Call[Any] | None, now: float) -> Any:
+    def _refuse(self, call: Call[Any] | None, line: Any, now: float) -> Any:
         """Return a refusal, where nothing else would come of the call and nobody hears of it."""
         circuit, breaker, retry = self._circuit, self._breaker, self._retry
+        if circuit is None or circuit._state is _CLOSED:
+            return None
+        if line is not None and (line.queue or not self._limiter._pacer.admit(now, 0.0)):
+            return None
         if breaker._has_extras or (SUBSCRIPTIONS and is_heard(breaker)):
             return None
         if retry is not None and (
