@@ -31,8 +31,8 @@ memory and instructions on [FOOTPRINT.md](FOOTPRINT.md), and what all that is to
 * **Only ratios mean something.** Nanoseconds are there to give an idea; they are the machine's.
   Each round runs a slice of about a millisecond, and of a hundred calls at least, of every variant,
   in an order of chance; a ratio is taken within a round, and what is shown is the median over all
-  rounds. Time is the CPU time of the thread; garbage collection is off inside a round, and one turn of the event loop, where
-  asyncio throws away cancelled timers, is part of each slice.
+  rounds. Time is the CPU time of the thread; garbage collection is off inside a round, and one turn
+  of the event loop, where asyncio throws away cancelled timers, is part of each slice.
 * Where a cell has two figures, the first is of asyncio and the second of uvloop: both run the same
   variants, one after the other, each built anew.
 * The function is `async def answer(): return "answer"`: all that is measured is overhead. A call
