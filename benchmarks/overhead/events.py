@@ -44,6 +44,13 @@ class WithoutEvents(ast.NodeTransformer):
         return ast.copy_location(ast.Pass(), node)
 
     def visit_If(self, node):
+        test = node.test
+        if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or):
+            # The other reasons stay.
+            others = [each for each in test.values if not ASKS & set(names_in(each))]
+            if 0 < len(others) < len(test.values):
+                self.removed += 1
+                node.test = ast.BoolOp(ast.Or(), others) if len(others) > 1 else others[0]
         return self._without(node, ASKS & set(names_in(node.test)) and not node.orelse)
 
     def visit_Expr(self, node):
