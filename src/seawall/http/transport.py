@@ -136,12 +136,17 @@ class Resilience:
             try:
                 response = await policy.entry()(exchange)
             except GeneratorExit:
-                exchange.fail()
-                exchange.drop()
+                try:
+                    exchange.fail()
+                finally:
+                    exchange.drop()
                 raise
             except BaseException:
-                exchange.fail()
-                await exchange.close()
+                # A listener that ends the program may be heard there.
+                try:
+                    exchange.fail()
+                finally:
+                    await exchange.close()
                 raise
             exchange.forget_verdict()
             if exchange.bodies and exchange.hand_out(response):

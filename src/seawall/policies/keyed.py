@@ -173,7 +173,11 @@ class Keyed(Policy):
                 # This frame is on its traceback.
                 del error
 
-        return await link_all(before, attempt)(call)
+        try:
+            return await link_all(before, attempt)(call)
+        finally:
+            # Where no attempt was made, this frame is on its traceback still.
+            failed = None
 
     def speakers(self) -> Iterator[Policy]:
         """Yield this policy, and those of all keys."""
