@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, Unpack
 import httpx
 
 from seawall.core import errors
-from seawall.http.client import check_options, wrap_transports
+from seawall.http.client import check_options, separate_all_origins, wrap_transports
 from seawall.http.family import Family
 from seawall.http.inner import unlimited
 from seawall.http.settings import origin
-from seawall.http.standard import standard
+from seawall.http.standard import limits_each_origin, standard
 from seawall.http.transport import Resilience
 
 if TYPE_CHECKING:
@@ -136,8 +136,9 @@ class ClientOptions(TypedDict, total=False):
 class AsyncClient(httpx.AsyncClient):
     """An ``httpx.AsyncClient`` whose requests, through proxies and mounts too, are protected.
 
-    It takes all that httpx's takes. Where no limits are given and the policy is the standard one,
-    the pool has no limit on connections: the policy limits them for each origin.
+    It takes all that httpx's takes. Where no ``limits`` are given and the policy is a
+    ``standard()``, each origin has a connection pool of its own with no limit: the policy limits
+    its requests.
 
     Args:
         policy: a policy or pipeline; by default a ``standard()`` of its own.
@@ -149,9 +150,13 @@ class AsyncClient(httpx.AsyncClient):
 
     def __init__(self, *, policy: Policy | None = None, **options: Unpack[ClientOptions]) -> None:
         check_options(options, "httpx")
-        if policy is None:
-            options.setdefault("limits", unlimited(httpx))
+        policy = standard() if policy is None else policy
+        apart = "limits" not in options and limits_each_origin(policy)
+        if apart:
+            options["limits"] = unlimited(httpx)
         super().__init__(**options)
+        if apart:
+            separate_all_origins(self, options)
         wrap_transports(self, policy, ResilientTransport)
 
 

@@ -26,6 +26,7 @@ from seawall import (
     UsageError,
     constant,
 )
+from seawall.http.origin_pools import OriginPools
 from seawall.http.settings import origin
 from tests.http.conftest import Family
 from tests.http.scripted import Ledger, Server, respond
@@ -150,15 +151,48 @@ async def test_proxies_of_the_environment_are_used_and_protected(
     assert asked == [("elsewhere.example", "/path")] * 2
 
 
-def test_only_the_standard_policy_takes_the_limit_off_the_pool(family: Family) -> None:
+def test_only_standard_policies_take_the_limit_off_the_pool(family: Family) -> None:
     """Requirement 19: where nothing limits the requests of an origin, the pool still does."""
-    standard = family.binding.AsyncClient(verify=False)._transport
-    assert standard.inner._pool._max_connections > 10**6
-    assert len(standard.policy.find(Keyed)) == 0
-    own = family.binding.AsyncClient(policy=Retry(3), verify=False)._transport
-    assert own.inner._pool._max_connections == 100
-    assert family.binding.ResilientTransport().inner._pool._max_connections > 10**6
-    assert family.binding.ResilientTransport(Retry(3)).inner._pool._max_connections == 100
+    client, standard = family.binding.AsyncClient, family.binding.standard
+    transport = family.binding.ResilientTransport
+    separate = [
+        client(verify=False)._transport,
+        client(verify=False, policy=standard(timeout=5, limit=7))._transport,
+        transport(),
+        transport(standard(name="api")),
+    ]
+    for each in separate:
+        pools = each.inner._pool
+        assert isinstance(pools, OriginPools)
+        assert pools._template._max_connections > 10**6
+        assert len(each.policy.find(Keyed)) == 0
+    limits = family.client.Limits(max_connections=100)
+    common = [
+        client(policy=Retry(3), verify=False)._transport,
+        client(policy=Pipeline(Retry(3), Keyed(lambda key: Bulkhead(1))), verify=False)._transport,
+        client(policy=standard(limit=None), verify=False)._transport,
+        client(limits=limits, verify=False)._transport,
+        transport(Retry(3)),
+        transport(standard(limit=None)),
+    ]
+    for each in common:
+        assert each.inner._pool._max_connections == 100
+
+
+def test_transports_that_are_given_keep_their_pools(family: Family) -> None:
+    """Only those that the client makes itself get a pool for each origin, its proxies' as well."""
+    own = family.client.AsyncHTTPTransport(verify=False)
+    mounted = family.client.AsyncHTTPTransport(verify=False)
+    client = family.binding.AsyncClient(
+        transport=own, mounts={"http://a": mounted, "all://b": None}
+    )
+    assert client._transport.inner is own
+    for given in (own, mounted):
+        assert given._pool._max_connections == 100
+    proxied = family.binding.AsyncClient(proxy="http://127.0.0.1:9", verify=False)
+    made = [proxied._transport, *proxied._mounts.values()]
+    assert len(made) == 2
+    assert all(isinstance(each.inner._pool, OriginPools) for each in made)
 
 
 @pytest.mark.asyncio

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from seawall.http.pool import close_connections, find_pools, repair
+from seawall.http.pool import close_connections, repair
+from seawall.http.pools import find_pools
 
 
 class Wrapper:
@@ -69,10 +70,10 @@ def test_the_pool_is_found_beneath_wrapping_transports(client_module: ModuleType
     other = client_module.AsyncHTTPTransport()
     core = import_module(client_module.__name__.replace("httpx", "httpcore"))
     assert isinstance(transport._pool, core.AsyncConnectionPool)
-    assert find_pools(transport) == (transport._pool,)
-    assert find_pools(Wrapper(Slotted(transport))) == (transport._pool,)
+    assert find_pools(transport) == ((transport._pool,),)
+    assert find_pools(Wrapper(Slotted(transport))) == ((transport._pool,),)
     found = find_pools(Wrapper({"a": transport, "b": Wrapper([Wrapper(other), None, transport])}))
-    assert set(map(id, found)) == {id(transport._pool), id(other._pool)}
+    assert {id(pool) for pools in found for pool in pools} == {id(transport._pool), id(other._pool)}
 
 
 def test_what_has_no_pool_is_left_alone(client_module: ModuleType) -> None:

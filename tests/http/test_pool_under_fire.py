@@ -23,6 +23,8 @@ import pytest_asyncio
 
 import seawall.httpx
 from seawall import Bulkhead, Pipeline, Policy, Retry, Timeout, constant
+from seawall.http.inner import separate_origins
+from seawall.http.pools import find_pools
 from seawall.testing import Answer, Fault, FaultServer, Request, steps
 from tests.http.conftest import Family
 from tests.http.ledger import Ledger
@@ -56,6 +58,7 @@ class Way(NamedTuple):
         limit: slots of a bulkhead around each attempt.
         wrapped: whether another transport is wrapped around the client's own.
         scopes: whether all callers are cancelled by scopes of anyio, not only some.
+        apart: whether each origin has a pool of its own.
     """
 
     tls: bool = False
@@ -63,6 +66,7 @@ class Way(NamedTuple):
     limit: int | None = None
     wrapped: bool = False
     scopes: bool = False
+    apart: bool = False
 
     @property
     def loses_sockets(self) -> bool:
@@ -81,6 +85,7 @@ WAYS = {
     "CONNECT, slots": Way(tls=True, proxy="proxy_url", limit=PLACES),
     "SOCKS": Way(proxy="socks_url"),
     "SOCKS, TLS, slots": Way(tls=True, proxy="socks_url", limit=PLACES),
+    "a pool for each origin": Way(apart=True),
 }
 
 
@@ -125,6 +130,8 @@ class Scene:
             limits=client.Limits(max_connections=PLACES),
             proxy=getattr(server, way.proxy) if way.proxy else None,
         )
+        if way.apart:
+            separate_origins(self.inner)
         policies: list[Policy] = [Retry(2, backoff=constant(0), budget=None), self.ledger]
         if way.limit is not None:
             policies.append(Bulkhead(way.limit, queue=1000))
@@ -141,7 +148,7 @@ class Scene:
 
     async def assert_that_every_place_is_usable(self) -> None:
         """As many requests as there are places are all at the server at once."""
-        pool = self.inner._pool
+        ((pool,),) = find_pools(self.inner)
         async with asyncio.timeout(10):
             # What was cancelled last is still closing.
             while pool._requests or not all(

@@ -47,7 +47,7 @@ def test_the_standard_policies_in_their_order() -> None:
     assert (retry.attempts, retry.max_retry_after) == (3, 30)
     assert retry.budget is not None
     assert isinstance(keyed, Keyed)
-    policy = keyed._factory("http://server:80")
+    policy = keyed.factory("http://server:80")
     assert isinstance(policy, Pipeline)
     limiter, breaker, bulkhead = policy.policies
     assert isinstance(limiter, RateLimiter)
@@ -55,7 +55,7 @@ def test_the_standard_policies_in_their_order() -> None:
     assert isinstance(breaker, CircuitBreaker)
     assert isinstance(bulkhead, Bulkhead)
     assert (bulkhead.limit, bulkhead.queue, bulkhead.max_wait) == (100, inf, None)
-    unlimited = standard(limit=None).find(Keyed)._factory("http://server:80")
+    unlimited = standard(limit=None).find(Keyed).factory("http://server:80")
     assert isinstance(unlimited, Pipeline)
     assert len(unlimited.policies) == 2
 

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from seawall import Bulkhead, Pipeline, Retry, constant
-from seawall.http.pool import find_pools
+from seawall.http.pools import find_pools
 from tests.http.conftest import Family
 from tests.http.scripted import Server, respond
 

@@ -6,7 +6,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from seawall.core.errors import UsageError
-from seawall.http.pool import find_pools
+from seawall.http.origin_pools import OriginPools
+from seawall.http.pools import find_pools, is_pool
+from seawall.http.standard import limits_each_origin
 
 if TYPE_CHECKING:
     from seawall.core.policy import Policy
@@ -21,11 +23,20 @@ def unlimited(client: Any) -> Any:
     return client.Limits(max_connections=None, max_keepalive_connections=20)
 
 
-def default_transport(client: Any, policy: Policy | None) -> Any:
-    """Return a new transport, without a limit of its own where the policy is the standard one."""
-    if policy is not None:
+def separate_origins(transport: Any) -> None:
+    """Give each origin that a new transport of the client's is asked for a pool of its own."""
+    pool = getattr(transport, "_pool", None)
+    if is_pool(pool):
+        transport._pool = OriginPools(pool)
+
+
+def default_transport(client: Any, policy: Policy) -> Any:
+    """Return a new transport, with pools of no limit where the policy limits each origin."""
+    if not limits_each_origin(policy):
         return client.AsyncHTTPTransport()
-    return client.AsyncHTTPTransport(limits=unlimited(client))
+    transport = client.AsyncHTTPTransport(limits=unlimited(client))
+    separate_origins(transport)
+    return transport
 
 
 def check_inner(inner: Any, family: Family) -> None:
@@ -49,7 +60,7 @@ def check_inner(inner: Any, family: Family) -> None:
 
 def warn_of_retries(inner: Any, name: str) -> None:
     """Warn of a transport that repeats what is repeated here already."""
-    if any(getattr(pool, "_retries", 0) for pool in find_pools(inner)):
+    if any(getattr(pool, "_retries", 0) for pools in find_pools(inner) for pool in pools):
         warnings.warn(
             "the transport inside has retries of its own, and they multiply those of the policy; "
             f"give it none: {name}.AsyncHTTPTransport(retries=0)",

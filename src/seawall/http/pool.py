@@ -12,72 +12,15 @@ an attempt that did not end cleanly:
    place until it expires.
 3. Waiting requests are given the places that became free.
 
-This works on private lists, ``_requests`` and ``_connections``. Where they are not found, under
-whatever transports are wrapped around them, nothing is done.
+This works on private lists, ``_requests`` and ``_connections``. Where they are not found, nothing
+is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
 import anyio
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-_MOST_OBJECTS: Final = 256
-
-
-def find_pools(transport: Any) -> tuple[Any, ...]:
-    """Return the connection pools beneath a transport, through the transports that wrap them."""
-    pools: list[Any] = []
-    waiting = [transport]
-    seen: set[int] = set()
-    while waiting and len(seen) < _MOST_OBJECTS:
-        found = waiting.pop()
-        if id(found) in seen:
-            continue
-        seen.add(id(found))
-        if _is_pool(found):
-            pools.append(found)
-        else:
-            waiting.extend(_transports_within(found))
-    return tuple(pools)
-
-
-def _is_pool(candidate: Any) -> bool:
-    return (
-        isinstance(getattr(candidate, "_requests", None), list)
-        and isinstance(getattr(candidate, "_connections", None), list)
-        and callable(getattr(candidate, "_assign_requests_to_connections", None))
-    )
-
-
-def _transports_within(holder: Any) -> Iterator[Any]:
-    """Yield what an object holds, directly or in a container, that can handle a request."""
-    for value in _values_of(holder):
-        for item in _contents(value):
-            if callable(getattr(item, "handle_async_request", None)):
-                yield item
-
-
-def _contents(value: Any) -> Iterable[Any]:
-    if _is_a(value, Mapping):
-        return value.values()  # type: ignore[no-any-return]
-    return value if _is_a(value, list | tuple | set | frozenset) else (value,)
-
-
-def _is_a(value: object, kind: Any) -> bool:
-    return isinstance(value, kind)
-
-
-def _values_of(holder: Any) -> Iterator[Any]:
-    yield from getattr(holder, "__dict__", {}).values()
-    for kind in type(holder).__mro__:
-        slots = kind.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            yield getattr(holder, name, None)
 
 
 def repair(pool: Any, extensions: object) -> list[Any]:

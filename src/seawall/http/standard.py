@@ -57,6 +57,40 @@ class DefaultTotal(DefaultTimeout):
         return inf if asked is not None else super().seconds_for(call)
 
 
+class ForOrigin:
+    """Makes the policies that each origin has of its own.
+
+    Args:
+        limit: requests at a time, ``None`` for no limit.
+        name: shown in errors.
+    """
+
+    def __init__(self, limit: int | None, name: str | None) -> None:
+        self.limit = limit
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"ForOrigin({self.limit!r}, {self.name!r})"
+
+    def __call__(self, origin: Any) -> Pipeline:  # noqa: ARG002 - refusals show the key of the call
+        """Return the policies for one origin."""
+        policies: list[Policy] = [RateLimiter(None), CircuitBreaker(name=self.name)]
+        if self.limit is not None:
+            policies.append(Bulkhead(self.limit, queue=inf))
+        return Pipeline(*policies)
+
+
+def limits_each_origin(policy: Policy) -> bool:
+    """Say whether this is a ``standard()`` that limits the requests of each origin."""
+    if not isinstance(policy, Pipeline):
+        return False
+    try:
+        made_by = policy.find(Keyed).factory
+    except LookupError:
+        return False
+    return isinstance(made_by, ForOrigin) and made_by.limit is not None
+
+
 def standard(
     *,
     timeout: float | None = None,
@@ -86,13 +120,7 @@ def standard(
         ValueError: a number is out of range.
         TypeError: an argument is of the wrong type.
     """
-
-    def for_origin(origin: Any) -> Pipeline:  # noqa: ARG001 - refusals show the key of the call
-        policies: list[Policy] = [RateLimiter(None), CircuitBreaker(name=name)]
-        if limit is not None:
-            policies.append(Bulkhead(limit, queue=inf))
-        return Pipeline(*policies)
-
+    for_origin = ForOrigin(limit, name)
     # A wrong limit is told here, not by the first request.
     for_origin(None)
     total = DefaultTotal(TOTAL_SECONDS, name=name)

@@ -11,13 +11,14 @@ from seawall.core.policy import Policy
 from seawall.http.alarm import Alarm
 from seawall.http.exchange import Exchange
 from seawall.http.inner import check_inner, default_transport, warn_of_retries
-from seawall.http.pool import find_pools, repair
+from seawall.http.pool import repair
+from seawall.http.pools import find_pools
 from seawall.http.settings import SDK_COUNT, check_header, is_from_sdk, origin
 from seawall.http.standard import standard
 from seawall.policies.retry import Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from seawall.core.verdict import Outcome, Verdict
@@ -33,8 +34,9 @@ class Resilience:
 
     Args:
         policy: a policy or pipeline; by default a ``standard()`` of its own.
-        transport: the transport that sends the attempts; by default a new one of the client's,
-            whose pool has no limit of its own where the policy is the standard one.
+        transport: the transport that sends the attempts; by default a new one of the client's.
+            Where the policy is a ``standard()``, which limits the requests of each origin, each
+            origin has a connection pool of its own there, with no limit.
         key: called with the request, returns the key of its policies. Default: its origin.
         idempotent: whether requests may be processed twice: ``True`` or ``False`` for all, or a
             function of the request that may also return ``None``. Default: by the method, and by
@@ -94,7 +96,7 @@ class Resilience:
         check_number("idle_timeout", idle_timeout, above=0, infinite=True, optional=True)
         self.policy: Policy = standard() if policy is None else policy
         if transport is None:
-            transport = default_transport(self.family.client, policy)
+            transport = default_transport(self.family.client, self.policy)
         check_inner(transport, self.family)
         if find_retry(self.policy) is not None:
             warn_of_retries(transport, self.family.name)
@@ -106,7 +108,7 @@ class Resilience:
         self.deadline_header = deadline_header
         self.buffer_response = buffer_response
         self.idle_timeout = idle_timeout
-        self._pools: tuple[Any, ...] | None = None
+        self._pools: tuple[Iterable[Any], ...] | None = None
         self._alarm: Alarm | None = None
         self._warned = False
 
@@ -172,7 +174,12 @@ class Resilience:
         """
         if self._pools is None:
             self._pools = find_pools(self.inner)
-        return [dropped for pool in self._pools for dropped in repair(pool, extensions)]
+        return [
+            dropped
+            for pools in self._pools
+            for pool in pools
+            for dropped in repair(pool, extensions)
+        ]
 
     def alarm(self, loop: Any) -> Alarm:
         """Return what ends open bodies at their deadlines on this asyncio loop."""

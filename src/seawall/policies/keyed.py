@@ -67,14 +67,14 @@ class Keyed(Policy):
             message = f"key must be a callable of the call's arguments or None, not {key!r}"
             raise TypeError(message)
         check_count("max_keys", max_keys, at_least=1)
-        self._factory = factory
+        self.factory = factory
         self._key = key
         self.max_keys = max_keys
         # The longest unused first.
         self._entries: OrderedDict[Any, _Entry] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"Keyed({self._factory!r}, max_keys={self.max_keys!r})"
+        return f"Keyed({self.factory!r}, max_keys={self.max_keys!r})"
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -204,7 +204,7 @@ class Keyed(Policy):
         Raises:
             UsageError: the factory returned something else.
         """
-        policy = self._factory(key)
+        policy = self.factory(key)
         if not isinstance(policy, Policy):
             message = f"factory({key!r}) must return a Policy, not {policy!r}"
             raise UsageError(message)

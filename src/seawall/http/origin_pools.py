@@ -1,0 +1,133 @@
+"""A connection pool for each origin, in the place of the one that a client has for all of them.
+
+In one pool, origins get in each other's way even where nothing limits its connections. For each
+request, httpcore looks at every connection of the pool; and httpcore 1.0 closes an idle connection
+as soon as there are more than 20 in the pool, the busy ones included. So beside 20 requests that
+hang, each request to a healthy origin had to open a connection of its own.
+
+The pools are copies of the client's, so they do what its options say. As httpcore does it for one
+pool, each request tidies up, here the pool that was looked at the longest ago: its connections are
+closed that have expired, and all of them where there are too many pools. One that is in use stays.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from copy import copy
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from seawall.core.clock import current_loop
+from seawall.http.pool import close_connections
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+# As many connections as a client has at most by default, where each origin has one.
+_MOST: Final = 100
+# After as long, an unused connection of httpx has expired.
+_SECONDS: Final = 5.0
+
+
+class OriginPools:
+    """The pools of one transport, made when their origins are first asked.
+
+    Args:
+        template: the transport's own pool, which has not been used.
+    """
+
+    __slots__ = ("_pools", "_template")
+
+    def __init__(self, template: Any) -> None:
+        self._template = template
+        # The one that was looked at the longest ago first.
+        self._pools: OrderedDict[Hashable, _OriginPool] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"OriginPools({list(self)!r})"
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the pools that there are."""
+        return iter([each.pool for each in self._pools.values()])
+
+    @property
+    def connections(self) -> list[Any]:
+        """The connections of all pools."""
+        return [connection for pool in self for connection in pool.connections]
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request through the pool of its origin."""
+        now = current_loop().time()
+        pool = self._pool_for(request, now)
+        closing = self._tidy(now)
+        if closing:
+            await close_connections(closing)
+            # Anew: the pool, as yet unused, may have been dropped meanwhile.
+            pool = self._pool_for(request, now)
+        return await pool.handle_async_request(request)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close all pools."""
+        pools = list(self)
+        self._pools.clear()
+        await close_connections(pools)
+
+    def _pool_for(self, request: Any, now: float) -> Any:
+        url = request.url
+        key = url.scheme, url.host, url.port
+        found = self._pools.get(key)
+        if found is None:
+            found = self._pools[key] = _OriginPool(_twin_of(self._template))
+        else:
+            self._pools.move_to_end(key)
+        found.seen = now
+        return found.pool
+
+    def _tidy(self, now: float) -> list[Any]:
+        """Look at one pool, if it is time to; return the connections that are to be closed."""
+        pools = self._pools
+        key, first = next(iter(pools.items()))
+        crowded = len(pools) > _MOST
+        if not crowded and now - first.seen < _SECONDS:
+            return []
+        first.seen = now
+        pools.move_to_end(key)
+        pool = first.pool
+        if pool._requests:
+            return []
+        if crowded:
+            del pools[key]
+            return list(pool._connections)
+        expired: list[Any] = pool._assign_requests_to_connections()
+        if not pool._connections:
+            del pools[key]
+        return expired
+
+
+class _OriginPool:
+    """The pool of one origin.
+
+    Attributes:
+        pool: a connection pool of httpcore or httpcore2.
+        seen: loop time at which it was used or tidied.
+    """
+
+    __slots__ = ("pool", "seen")
+
+    def __init__(self, pool: Any) -> None:
+        self.pool = pool
+        self.seen = 0.0
+
+
+def _twin_of(template: Any) -> Any:
+    """Return a pool with the same options and nothing in it."""
+    pool = copy(template)
+    for name, value in vars(pool).items():
+        if isinstance(value, list | dict | set | deque):
+            setattr(pool, name, copy(value))
+    return pool
