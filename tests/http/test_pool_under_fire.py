@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import multiprocessing
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from importlib.metadata import version
+from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import anyio
@@ -116,19 +118,24 @@ class Scene:
     def __init__(
         self,
         family: Family,
-        server: FaultServer,
+        server: FaultServer | str,
         way: Way,
         pick: Callable[[], float] = around_the_answer,
     ) -> None:
         client = family.client
-        self.server = server
         self.scopes = way.scopes
-        self.url = server.tls_url if way.tls else server.url
         self.ledger = Ledger()
+        options: dict[str, Any] = {"verify": False}
+        if isinstance(server, str):
+            self.url = server
+        else:
+            self.url = server.tls_url if way.tls else server.url
+            if way.tls:
+                options["verify"] = server.ssl_context
+            if way.proxy:
+                options["proxy"] = getattr(server, way.proxy)
         self.inner = client.AsyncHTTPTransport(
-            verify=server.ssl_context if way.tls else False,
-            limits=client.Limits(max_connections=PLACES),
-            proxy=getattr(server, way.proxy) if way.proxy else None,
+            limits=client.Limits(max_connections=PLACES), **options
         )
         if way.apart:
             separate_origins(self.inner)
@@ -146,7 +153,7 @@ class Scene:
         """Fill the pool: on a busy machine no handshake of TLS might ever end in 100 ms."""
         await asyncio.gather(*[self.bare.get(self.url) for _ in range(2 * PLACES)])
 
-    async def assert_that_every_place_is_usable(self) -> None:
+    async def assert_that_every_place_is_usable(self, server: FaultServer) -> None:
         """As many requests as there are places are all at the server at once."""
         ((pool,),) = find_pools(self.inner)
         async with asyncio.timeout(10):
@@ -166,7 +173,7 @@ class Scene:
             await arrived.wait()
             return 200
 
-        self.server.play(choose=together)
+        server.play(choose=together)
         answers = await asyncio.gather(*[self.bare.get(self.url) for _ in range(PLACES)])
         assert [answer.status_code for answer in answers] == [200] * PLACES
 
@@ -271,7 +278,7 @@ async def test_no_place_is_lost(
         assert len(server.requests) > 2 * PLACES
         assert scene.ledger.held == 0
         assert len(scene.ledger.verdicts) == scene.ledger.given_back
-        await scene.assert_that_every_place_is_usable()
+        await scene.assert_that_every_place_is_usable(server)
 
 
 async def goodput(fetch: Callable[[], Awaitable[Any]]) -> int:
@@ -287,30 +294,51 @@ async def goodput(fetch: Callable[[], Awaitable[Any]]) -> int:
     return answered
 
 
+def serve_until_told(pipe: Connection) -> None:
+    """Run the server in a process of its own, until something comes through the pipe."""
+
+    async def serve() -> None:
+        async with FaultServer(choose=every_other_connection_ends) as server:
+            pipe.send(server.url)
+            await asyncio.to_thread(pipe.recv)
+
+    asyncio.run(serve())
+
+
+@pytest.fixture
+def url_elsewhere() -> Iterator[str]:
+    """The address of a server that takes no time from its callers."""
+    spawning = multiprocessing.get_context("spawn")
+    pipe, its_end = spawning.Pipe()
+    process = spawning.Process(target=serve_until_told, args=(its_end,), daemon=True)
+    process.start()
+    assert pipe.poll(60)
+    yield pipe.recv()
+    pipe.send("enough")
+    process.join()
+
+
 @pytest.mark.soak
-async def test_goodput_is_ten_times_that_of_plain_timeouts() -> None:
+async def test_goodput_is_ten_times_that_of_plain_timeouts(url_elsewhere: str) -> None:
     """The same callers, timeouts and cancellations; only what is between them and httpx differs."""
     answered: dict[str, int] = {}
-    async with FaultServer(choose=every_other_connection_ends) as server:
-        limits = httpx.Limits(max_connections=PLACES)
-        async with httpx.AsyncClient(limits=limits, timeout=None) as plain:
-            await asyncio.gather(*[plain.get(server.url) for _ in range(2 * PLACES)])
+    limits = httpx.Limits(max_connections=PLACES)
+    async with httpx.AsyncClient(limits=limits, timeout=None) as plain:
+        await asyncio.gather(*[plain.get(url_elsewhere) for _ in range(2 * PLACES)])
 
-            async def fetch_plainly() -> httpx.Response:
-                async with asyncio.timeout(evenly()):
-                    return await plain.get(server.url)
+        async def fetch_plainly() -> httpx.Response:
+            async with asyncio.timeout(evenly()):
+                return await plain.get(url_elsewhere)
 
-            answered["plain"] = await goodput(fetch_plainly)
-        for way in ("no bulkhead", "as many slots"):
-            scene = Scene(Family(httpx, seawall.httpx), server, WAYS[way], evenly)
-            async with scene.client:
-                await scene.warm_up()
-                answered[way] = await goodput(partial(scene.client.get, server.url))
-                await scene.assert_that_every_place_is_usable()
-            server.play(choose=every_other_connection_ends)
-    # Without slots, the wait for a place counts against each timeout: 7 to 13 times were measured.
+        answered["plain"] = await goodput(fetch_plainly)
+    for way in ("no bulkhead", "as many slots"):
+        scene = Scene(Family(httpx, seawall.httpx), url_elsewhere, WAYS[way], evenly)
+        async with scene.client:
+            await scene.warm_up()
+            answered[way] = await goodput(partial(scene.client.get, url_elsewhere))
+    # 13 to 36 times were measured, and more with slots.
+    assert answered["no bulkhead"] >= 10 * answered["plain"], answered
     assert answered["as many slots"] >= 10 * answered["plain"], answered
-    assert answered["no bulkhead"] >= 5 * answered["plain"], answered
 
 
 @pytest.mark.filterwarnings(*([LOST_SOCKET] * OLD_ANYIO))
@@ -324,4 +352,4 @@ async def test_no_place_is_lost_by_bodies_that_end_at_the_deadline(
     transport = family.binding.ResilientTransport(AnyTimeout(), scene.inner)
     async with family.client.AsyncClient(transport=transport, timeout=None) as client:
         await fire(fetch_in_any_way(client, server.url), 0.4, scopes=False)
-        await scene.assert_that_every_place_is_usable()
+        await scene.assert_that_every_place_is_usable(server)
