@@ -7,6 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from seawall.core.call import Call
+from seawall.core.verdict import SUCCESS
 from seawall.http.classify import judge_response
 from seawall.http.head import is_endless, length_of
 from seawall.http.judged import JudgedCall, by_the_rules
@@ -136,6 +137,9 @@ class Exchange(JudgedCall):
         status = response.status_code
         if response.is_closed or not isinstance(response.stream, transport.family.stream):
             self._note(began, status)
+            if status < 400 and transport.classify is None and self.classifier is by_the_rules:
+                # Written out: `judge_result` finds the same.
+                self._judged, self._verdict = response, SUCCESS
             return response
         body = OpenBody(response.stream, self, attempt.extensions)
         self.bodies.append(body)
@@ -185,9 +189,11 @@ class Exchange(JudgedCall):
 
     def tell(self, response: Any) -> None:
         """Say on a response what it took to get it."""
-        extensions = getattr(response, "extensions", None)
-        if extensions is not None:
-            extensions["seawall"] = report(self.started, self._tried, self.not_retried)
+        try:
+            extensions = response.extensions
+        except AttributeError:
+            return
+        extensions["seawall"] = report(self.started, self._tried, self.not_retried)
 
     def drop(self) -> None:
         """End what attempts left open, where nothing can be awaited."""

@@ -9,9 +9,9 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
-Fields: TypeAlias = "Iterable[tuple[bytes, bytes, bytes]]"
+Fields: TypeAlias = "Sequence[tuple[bytes, bytes, bytes]]"
 """Of each field its name, its name in lower case, and its value."""
 
 

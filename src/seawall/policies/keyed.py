@@ -133,7 +133,9 @@ class Keyed(Policy):
         else:
             self._entries.move_to_end(key)
         # Equal, if not the same: a subclass with a `run` of its own makes it for each call.
-        step = (entry.rest == rest and entry.step) or entry.link(rest)
+        step = entry.step if entry.rest is rest or entry.rest == rest else None
+        if step is None:
+            step = entry.link(rest)
         outer_key, call.key = call.key, key
         entry.inside += 1
         try:

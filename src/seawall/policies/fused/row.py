@@ -32,7 +32,7 @@ from seawall.core.deadline import current_scope, leave
 from seawall.core.listeners import SUBSCRIPTIONS
 from seawall.core.observe import is_heard
 from seawall.core.story import record_attempt
-from seawall.core.verdict import Kind
+from seawall.core.verdict import SUCCESS, Kind
 from seawall.policies.circuit.state import State
 from seawall.policies.circuit.ticket import PlainTicket, Ticket
 from seawall.policies.circuit.traffic import STEADY_WEIGHT
@@ -327,7 +327,10 @@ class FusedRow:
                         if ticket is not None:
                             call.ticket = ticket.outer
                         left_open = call.open
-                        is_judged = call.classifier is not None
+                        # What was found a success already needs no more than one that is none.
+                        is_judged = call.classifier is not None and not (
+                            call._verdict is SUCCESS and call._judged is result
+                        )
                     if slots is not None:
                         if left_open is None:
                             slots.in_flight -= 1
