@@ -127,7 +127,7 @@ class Exchange(JudgedCall):
             transport.repair(attempt.extensions)
             raise
         except BaseException as error:
-            self._note(began, type(error).__name__)
+            self._tried.append((began, self.loop.time(), type(error).__name__))
             await close_connections(transport.repair(attempt.extensions))
             raise
         finally:
@@ -136,7 +136,7 @@ class Exchange(JudgedCall):
         response.request = request
         status = response.status_code
         if response.is_closed or not isinstance(response.stream, transport.family.stream):
-            self._note(began, status)
+            self._tried.append((began, self.loop.time(), status))
             if status < 400 and transport.classify is None and self.classifier is by_the_rules:
                 # Written out: `judge_result` finds the same.
                 self._judged, self._verdict = response, SUCCESS
@@ -156,10 +156,10 @@ class Exchange(JudgedCall):
             body.end_at_once()
             raise
         except BaseException as error:
-            self._note(began, type(error).__name__)
+            self._tried.append((began, self.loop.time(), type(error).__name__))
             await body.close()
             raise
-        self._note(began, status)
+        self._tried.append((began, self.loop.time(), status))
         return response
 
     def alone(self) -> str | None:
@@ -188,7 +188,8 @@ class Exchange(JudgedCall):
                     continue
 
     def tell(self, response: Any) -> None:
-        """Say on a response what it took to get it."""
+        """Say on a response what it took to get it; nothing else is found of it any more."""
+        self._judged = self._verdict = None
         try:
             extensions = response.extensions
         except AttributeError:
@@ -200,9 +201,6 @@ class Exchange(JudgedCall):
         for body in self.bodies:
             if not body.closed:
                 body.end_at_once()
-
-    def _note(self, began: float, outcome: int | str) -> None:
-        self._tried.append((began, self.loop.time(), outcome))
 
     def _copy(self, request: Any) -> Any:
         """Copy the request: what a transport does to it must not reach the next attempt or hop."""

@@ -51,7 +51,8 @@ def report(started: float, tried: Sequence[Tried], not_retried: str | None) -> R
     if len(tried) == 1:
         ((began, _, outcome),) = tried
         # What a named tuple's own `__new__` does, without a call of Python more.
-        return _new(Report, (1, began - started, (str(outcome),), not_retried))
+        made: Report = _new(Report, (1, began - started, (str(outcome),), not_retried))
+        return made
     waited, free = 0.0, started
     # Of hedged attempts, some run at the same time.
     for began, ended, _ in sorted(tried, key=itemgetter(0)):

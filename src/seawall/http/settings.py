@@ -23,11 +23,13 @@ SDK_COUNT: Final = "x-stainless-retry-count"
 
 Idempotent: TypeAlias = "bool | Callable[[Any], bool | None] | None"
 
+FIELDS_OF_CLIENTS: Final = 5
+"""How many fields a client sends by itself; an SDK's request has more."""
+
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SDK_COUNT: Final = SDK_COUNT.encode()
 _lower_name: Final = itemgetter(1)
 _parts: Final = attrgetter("_uri_reference.scheme", "_uri_reference.host", "_uri_reference.port")
-_FIELDS_OF_CLIENTS: Final = 5
 _PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -141,8 +143,7 @@ def is_idempotent(request: Any, settings: Settings, idempotent: Idempotent) -> b
 
 def is_from_sdk(fields: Fields) -> bool:
     """Say whether a request with these fields comes from an SDK that has retries of its own."""
-    # Beside the one that is looked for, clients send five of their own.
-    return len(fields) > _FIELDS_OF_CLIENTS and _SDK_COUNT in map(_lower_name, fields)
+    return _SDK_COUNT in map(_lower_name, fields)
 
 
 def asked_seconds(extensions: Any) -> float:

@@ -13,7 +13,7 @@ from seawall.http.exchange import Exchange
 from seawall.http.inner import check_inner, default_transport, warn_of_retries
 from seawall.http.pool import repair
 from seawall.http.pools import find_pools
-from seawall.http.settings import SDK_COUNT, check_header, is_from_sdk, origin
+from seawall.http.settings import FIELDS_OF_CLIENTS, SDK_COUNT, check_header, is_from_sdk, origin
 from seawall.http.standard import standard
 from seawall.policies.retry import Retry
 
@@ -127,7 +127,8 @@ class Resilience:
         ours: RejectedError | CallTimeoutError
         try:
             exchange = Exchange(self, request)
-            from_sdk = is_from_sdk(self.family.fields(request.headers))
+            fields = self.family.fields(request.headers)
+            from_sdk = len(fields) > FIELDS_OF_CLIENTS and is_from_sdk(fields)
             if from_sdk:
                 self._pay(exchange.started, request.headers[SDK_COUNT])
             policy = self.policy
@@ -150,7 +151,6 @@ class Resilience:
                 finally:
                     await exchange.close()
                 raise
-            exchange.forget_verdict()
             if exchange.bodies and exchange.hand_out(response):
                 await exchange.close()
             exchange.tell(response)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from seawall.core.checks import check_count
@@ -12,7 +13,7 @@ from seawall.core.policy import Policy
 from seawall.core.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from seawall.core.call import Call, Proceed
 
@@ -103,12 +104,7 @@ class Keyed(Policy):
         For the length of a call, which has a key and keeps it, the key's policy stays the same. So
         those before it may as well be around it for each key.
         """
-        run, rest = self._run, (before, following, proceed)
-
-        def step(call: Call[T]) -> Awaitable[T]:
-            return run(call, rest)
-
-        return step
+        return partial(self._run, (before, following, proceed))
 
     async def run(self, call: Call[T], proceed: Proceed[T]) -> T:
         """Run the rest of the pipeline inside the policy of the call's key.
@@ -116,14 +112,14 @@ class Keyed(Policy):
         Raises:
             UsageError: the call has no key.
         """
-        return await self._run(call, ((), (), proceed))
+        return await self._run(((), (), proceed), call)
 
     def link(self, proceed: Proceed[T]) -> Proceed[T]:
         """Put this policy around the rest of a pipeline."""
         own = type(self).run is not Keyed.run
         return super().link(proceed) if own else self.link_around((), (), proceed)
 
-    async def _run(self, call: Call[T], rest: _Rest[T]) -> T:
+    async def _run(self, rest: _Rest[T], call: Call[T]) -> T:
         key = call.key if self._key is None else self._key(*call.args, **call.kwargs)
         entry = self._entries.get(key)
         if entry is None:
@@ -161,13 +157,13 @@ class Keyed(Policy):
         except Exception as error:
             failed = error
         if failed is None:
-            return await self._run(call, rest)
+            return await self._run(rest, call)
         before, following, proceed = rest
 
         async def attempt(call: Call[T]) -> T:
             nonlocal failed
             if failed is None:
-                return await self._run(call, ((), following, proceed))
+                return await self._run(((), following, proceed), call)
             error, failed = failed, None
             try:
                 raise error
