@@ -56,14 +56,18 @@ class OriginPools:
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request through the pool of its origin."""
-        now = current_loop().time()
-        pool = self._pool_for(request, now)
-        closing = self._tidy(now)
-        if closing:
-            await close_connections(closing)
-            # Anew: the pool, as yet unused, may have been dropped meanwhile.
-            pool = self._pool_for(request, now)
-        return await pool.handle_async_request(request)
+        url = request.url
+        key = url.scheme, url.host, url.port
+        found = self._pools.get(key)
+        if found is None or len(self._pools) > 1:
+            now = current_loop().time()
+            found = self._use(key, now)
+            closing = self._tidy(now)
+            if closing:
+                await close_connections(closing)
+                # Anew: the pool, as yet unused, may have been dropped meanwhile.
+                found = self._use(key, now)
+        return await found.pool.handle_async_request(request)
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,16 +81,14 @@ class OriginPools:
         self._pools.clear()
         await close_connections(pools)
 
-    def _pool_for(self, request: Any, now: float) -> Any:
-        url = request.url
-        key = url.scheme, url.host, url.port
+    def _use(self, key: Hashable, now: float) -> _OriginPool:
         found = self._pools.get(key)
         if found is None:
             found = self._pools[key] = _OriginPool(_twin_of(self._template))
         else:
             self._pools.move_to_end(key)
         found.seen = now
-        return found.pool
+        return found
 
     def _tidy(self, now: float) -> list[Any]:
         """Look at one pool, if it is time to; return the connections that are to be closed."""
