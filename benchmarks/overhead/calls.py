@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.overhead import cases, loopback, own, runners
+from benchmarks.overhead import cases, loopback, neighbors, own, runners
 from benchmarks.overhead.loops import runners_of_loops
 from benchmarks.overhead.measure import Group, measure, ratio
 from benchmarks.overhead.page import Page
@@ -22,7 +22,7 @@ ROUNDS, QUICK = 150, 20
 LOOPBACK = "A `GET` on loopback"
 
 
-async def run(rounds, url):
+async def run(rounds, url, silent_url):
     """Build and prove every variant on the running loop, and measure it there."""
     async with AsyncExitStack() as stack:
         bare = await stack.enter_async_context(httpx.AsyncClient())
@@ -34,7 +34,8 @@ async def run(rounds, url):
                 cases.make(own.STANDARD, runners.got(client, url)),
             ],
         )
-        groups = [*await cases.peer_groups(), *await cases.own_groups(), over_network]
+        beside = await neighbors.group(stack, url, silent_url)
+        groups = [*await cases.peer_groups(), *await cases.own_groups(), over_network, beside]
         await measure(groups, rounds)
     return groups
 
@@ -73,6 +74,7 @@ def values(measured):
             "block": of(own.FOUR_WAYS, own.ASYNC_WITH, cases.FOUR_BLOCKS),
             "mock": of(own.MOCK, own.STANDARD, cases.BARE_CLIENT),
             "loopback": of(LOOPBACK, own.STANDARD, cases.BARE_CLIENT),
+            "neighbors": of(neighbors.NEIGHBORS, neighbors.BESIDE, own.STANDARD),
         },
         "four": all_of(cases.FOUR),
         "alone": all_of(own.ALONE),
@@ -101,6 +103,6 @@ def section(measured, rounds):
 def measured(*, quick):
     """Measure it all on this Python."""
     rounds = QUICK if quick else ROUNDS
-    with loopback.server() as url:
-        found = {name: on_loop(run(rounds, url)) for name, on_loop in runners_of_loops().items()}
+    with loopback.server() as urls:
+        found = {name: on_loop(run(rounds, *urls)) for name, on_loop in runners_of_loops().items()}
     return Page(PATH, introduction(all_peers()), section(found, rounds), values(found))

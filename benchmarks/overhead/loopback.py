@@ -1,6 +1,7 @@
 """A server in a process of its own, so that its time is not the client's.
 
-It answers each request at once with the same bytes, on HTTP/1.1 connections that stay open.
+It answers each request at once with the same bytes, on HTTP/1.1 connections that stay open; on a
+second port it never answers.
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ class Answering(asyncio.Protocol):
 
 async def serve():
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Answering, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    answering = await loop.create_server(Answering, "127.0.0.1", 0)
+    silent = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+    print(*(each.sockets[0].getsockname()[1] for each in (answering, silent)), flush=True)
     # It ends with whoever started it, in whatever way.
     await loop.run_in_executor(None, sys.stdin.read)
 
 
 @contextmanager
 def server():
-    """Run a server, and give its URL."""
+    """Run a server, and give its URL and that of the port that never answers."""
     command = [sys.executable, "-m", "benchmarks.overhead.loopback"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -47,7 +49,8 @@ def server():
         assert process.stdin
         assert process.stdout
         try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}/"
+            ports = map(int, process.stdout.readline().split())
+            yield tuple(f"http://127.0.0.1:{port}/" for port in ports)
         finally:
             process.stdin.close()
 

@@ -53,6 +53,9 @@ memory and instructions on [FOOTPRINT.md](FOOTPRINT.md), and what all that is to
   and catch a plain exception that carries a message: (0) in one frame, with no call at all;
   (a) raised by a plain function and caught by its caller; (b) raised by a coroutine function and
   caught after one `await`, which is the least that any async library can do.
+* **Beside 100 that hang**: the same client has a hundred requests in flight to an origin that never
+  answers. Nothing limits the connections of either client; httpx has one pool for all origins, of
+  which httpcore closes each idle connection as soon as there are 20.
 * **By hand, four context managers** is `benchmarks/overhead/handwritten_blocks.py`: a class each
   for the only attempt, the breaker and the slot, and `asyncio.timeout`, in one `async with`.
 

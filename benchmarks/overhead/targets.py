@@ -54,6 +54,7 @@ TARGETS = (
     Target("flat", "misses", "misses, 100,000 keys seen ÷ 1,000", 1.2, 1.2),
     Target("calls", "mock", "`GET` on `MockTransport` ÷ bare httpx, CPU time", 1.25, 1.25),
     Target("calls", "loopback", "`GET` on loopback ÷ bare httpx, CPU time", 1.08, 1.08),
+    Target("calls", "neighbors", "`GET` beside 100 that hang ÷ without, CPU time", 1.1, 1.1),
     Target("footprint", "breaker", "bytes of a breaker", 2048, 2048, 0),
     Target("footprint", "call", "bytes of a call in flight, above the bare call", 1024, 1024, 0),
     Target("footprint", "import", "`import seawall`, milliseconds", 60, 60, 0),

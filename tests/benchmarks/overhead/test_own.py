@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
 import seawall
-from benchmarks.overhead import flight, footprint, instructions, loopback, own
+from benchmarks.overhead import (
+    cases,
+    flight,
+    footprint,
+    instructions,
+    loopback,
+    neighbors,
+    own,
+)
 from benchmarks.overhead.library import Library
 
 CASES = own.all_cases()
@@ -85,9 +94,34 @@ def test_flights_are_measured_and_told():
 
 
 def test_the_server_answers_on_a_kept_connection():
-    """Requests that come one after the other get the same answer."""
-    with loopback.server() as url, httpx.Client() as client:
+    """Requests that come one after the other get the same answer, and on the other port none."""
+    with loopback.server() as (url, silent_url), httpx.Client() as client:
         assert [client.get(url).text for _ in range(3)] == ["answer"] * 3
+        with pytest.raises(httpx.ReadTimeout):
+            client.get(silent_url, timeout=httpx.Timeout(10, read=0.05))
+
+
+def test_a_client_beside_requests_that_hang_has_a_hundred_of_them():
+    """Each of the four clients gets its answers, two of them with a hundred requests in flight."""
+
+    async def main(url, silent_url):
+        async with AsyncExitStack() as stack:
+            group = await neighbors.group(stack, url, silent_url)
+            for variant in group.variants:
+                await variant.run(2)
+            assert len(asyncio.all_tasks()) == 2 * neighbors.HUNG + 1
+            names = [variant.name for variant in group.variants]
+        assert len(asyncio.all_tasks()) == 1
+        return names
+
+    with loopback.server() as urls:
+        names = asyncio.run(main(*urls))
+    assert names == [
+        cases.BARE_CLIENT,
+        neighbors.BARE_BESIDE,
+        own.STANDARD,
+        neighbors.BESIDE,
+    ]
 
 
 def test_callgrind_files_are_read_in_order(tmp_path):
