@@ -10,12 +10,14 @@ import gc
 import warnings
 from collections.abc import Awaitable, Callable
 from math import inf
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 
-from seawall import Bulkhead, CircuitBreaker, Pipeline, RateLimiter, Timeout
+from seawall import Bulkhead, CircuitBreaker, Pipeline, Policy, RateLimiter, Timeout
+from seawall.events import CircuitClosed
 from tests.doubles import turns, virtual
 from tests.http.conftest import Family
 from tests.http.in_virtual_time import EVENTS, Feed, answering
@@ -172,3 +174,77 @@ async def test_each_end_settles_once(family: Family, way: str, release: str) -> 
     # On trio nothing can be awaited for what was dropped: its connection is dropped as well.
     assert len(closed) >= 3 or way == "garbage collection"
     assert breaker.snapshot().in_flight == 0
+
+
+class FailsAfterwards(Policy):
+    """A policy around all others that fails when the response is there."""
+
+    async def run(self, call: Any, proceed: Any) -> Any:
+        await proceed(call)
+        raise OSError("made up")
+
+
+class HangsAfterwards(Policy):
+    """A policy around all others that waits for ever when the response is there."""
+
+    async def run(self, call: Any, proceed: Any) -> Any:
+        await proceed(call)
+        await anyio.sleep_forever()
+
+
+class Pool:
+    """As much of a connection pool as is repaired."""
+
+    def __init__(self) -> None:
+        self._requests: list[Any] = []
+        self._connections: list[Any] = []
+
+    def _assign_requests_to_connections(self) -> list[Any]:
+        return []
+
+    async def handle_async_request(self, request: Any) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    "outside", [FailsAfterwards(), HangsAfterwards()], ids=lambda it: type(it).__name__
+)
+async def test_bodies_are_closed_where_a_listener_ends_the_program(
+    family: Family, outside: Policy
+) -> None:
+    """A request fails, its probe closes the circuit, and who hears of it quits: nothing stays."""
+    pool = Pool()
+    feeds: list[Feed] = []
+
+    class Body(Feed, family.client.AsyncByteStream):
+        pass
+
+    async def answer(request: Any) -> Any:
+        entry = SimpleNamespace(extensions=request.extensions)
+        pool._requests.append(SimpleNamespace(request=entry, connection=None))
+        feeds.append(Body(b"one", inf))
+        return family.client.Response(200, stream=feeds[0])
+
+    def leave(event: Any) -> None:
+        if isinstance(event, CircuitClosed):
+            raise SystemExit
+
+    breaker, ledger = CircuitBreaker(open_for=1), Ledger()
+    breaker.trip()
+    await anyio.sleep(2)
+    inner = answering(family, answer)
+    inner._pool = pool
+    transport = family.binding.ResilientTransport(Pipeline(outside, breaker, ledger), inner)
+    sending = transport.handle_async_request(family.client.Request("GET", URL))
+    with breaker.subscribe(leave):
+        if isinstance(outside, FailsAfterwards):
+            with pytest.raises(SystemExit):
+                await sending
+            assert feeds[0].closed == 1
+        else:
+            sending.send(None)
+            with pytest.raises(SystemExit):
+                sending.close()
+    assert (ledger.held, ledger.given_back) == (0, 1)
+    assert breaker.snapshot().in_flight == 0
+    assert pool._requests == []
