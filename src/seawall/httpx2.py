@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, Unpack
 import httpx2
 
 from seawall.core import errors
-from seawall.http.client import check_options, separate_all_origins, wrap_transports
+from seawall.http.client import check_options, wrap_transports
 from seawall.http.family import Family
 from seawall.http.inner import unlimited
 from seawall.http.settings import origin
@@ -136,9 +136,8 @@ class ClientOptions(TypedDict, total=False):
 class AsyncClient(httpx2.AsyncClient):
     """An ``httpx2.AsyncClient`` whose requests, through proxies and mounts too, are protected.
 
-    It takes all that httpx2's takes. Where no ``limits`` are given and the policy is a
-    ``standard()``, each origin has a connection pool of its own with no limit: the policy limits
-    its requests.
+    It takes all that httpx2's takes. Where the policy is a ``standard()`` and no ``limits`` are
+    given, each origin has a connection pool of its own with no limit: the policy has one.
 
     Args:
         policy: a policy or pipeline; by default a ``standard()`` of its own.
@@ -151,12 +150,9 @@ class AsyncClient(httpx2.AsyncClient):
     def __init__(self, *, policy: Policy | None = None, **options: Unpack[ClientOptions]) -> None:
         check_options(options, "httpx2")
         policy = standard() if policy is None else policy
-        apart = "limits" not in options and limits_each_origin(policy)
-        if apart:
-            options["limits"] = unlimited(httpx2)
+        if limits_each_origin(policy):
+            options.setdefault("limits", unlimited(httpx2))
         super().__init__(**options)
-        if apart:
-            separate_all_origins(self, options)
         wrap_transports(self, policy, ResilientTransport)
 
 

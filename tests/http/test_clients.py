@@ -164,7 +164,7 @@ def test_only_standard_policies_take_the_limit_off_the_pool(family: Family) -> N
     for each in separate:
         pools = each.inner._pool
         assert isinstance(pools, OriginPools)
-        assert pools._template._max_connections > 10**6
+        assert pools.template._max_connections > 10**6
         assert len(each.policy.find(Keyed)) == 0
     limits = family.client.Limits(max_connections=100)
     common = [
@@ -179,20 +179,44 @@ def test_only_standard_policies_take_the_limit_off_the_pool(family: Family) -> N
         assert each.inner._pool._max_connections == 100
 
 
-def test_transports_that_are_given_keep_their_pools(family: Family) -> None:
-    """Only those that the client makes itself get a pool for each origin, its proxies' as well."""
-    own = family.client.AsyncHTTPTransport(verify=False)
-    mounted = family.client.AsyncHTTPTransport(verify=False)
-    client = family.binding.AsyncClient(
-        transport=own, mounts={"http://a": mounted, "all://b": None}
+def test_every_transport_without_limits_of_its_own_gets_pools_for_its_origins(
+    family: Family,
+) -> None:
+    """Given ones, mounts, proxies, those of a protected client; others are left alone."""
+    client, binding = family.client, family.binding
+
+    def transport(**limits: Any) -> Any:
+        options = {"limits": client.Limits(**limits)} if limits else {}
+        return client.AsyncHTTPTransport(verify=False, **options)
+
+    given, mounted, own = transport(), transport(), transport(max_connections=50)
+    mixed = binding.AsyncClient(
+        transport=given, mounts={"http://a": mounted, "http://b": own, "http://c": None}
     )
-    assert client._transport.inner is own
-    for given in (own, mounted):
-        assert given._pool._max_connections == 100
-    proxied = family.binding.AsyncClient(proxy="http://127.0.0.1:9", verify=False)
-    made = [proxied._transport, *proxied._mounts.values()]
-    assert len(made) == 2
-    assert all(isinstance(each.inner._pool, OriginPools) for each in made)
+    proxied = binding.AsyncClient(proxy="http://127.0.0.1:9", verify=False)
+    protected = binding.protect(client.AsyncClient(verify=False))
+    again = binding.protect(protected)
+    made = [proxied._transport, *proxied._mounts.values(), again._transport]
+    for each in (given, mounted, *[it.inner for it in made]):
+        assert isinstance(each._pool, OriginPools)
+        assert not isinstance(each._pool.template, OriginPools)
+    assert mixed._transport.inner is given
+    assert own._pool._max_connections == 50
+    few = transport(max_connections=None, max_keepalive_connections=5)
+    binding.ResilientTransport(None, few)
+    assert not isinstance(few._pool, OriginPools)
+
+
+@pytest.mark.asyncio
+async def test_a_pool_that_has_connections_is_not_replaced(family: Family, server: Server) -> None:
+    """A client that is protected while it is in use goes on with what it has."""
+    async with family.client.AsyncClient(verify=False) as client:
+        await client.get(server.url)
+        pool = client._transport._pool
+        family.binding.protect(client)
+        assert client._transport.inner._pool is pool
+        await client.get(server.url)
+    assert len(server.received) == 2
 
 
 @pytest.mark.asyncio

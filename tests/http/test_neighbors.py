@@ -19,13 +19,16 @@ from tests.http.scripted import Ledger
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_origin_that_hangs_does_not_hold_up_a_healthy_one(family: Family) -> None:
+@pytest.mark.parametrize("made", ["by us", "protected"])
+async def test_an_origin_that_hangs_does_not_hold_up_a_healthy_one(
+    family: Family, made: str
+) -> None:
     """Its requests take its own slots and no place in a pool that others wait for."""
-    async with (
-        FaultServer(then="silence") as hung,
-        FaultServer() as healthy,
-        family.binding.AsyncClient(verify=False, timeout=60) as client,
-    ):
+    if made == "by us":
+        client = family.binding.AsyncClient(verify=False, timeout=60)
+    else:
+        client = family.binding.protect(family.client.AsyncClient(verify=False, timeout=60))
+    async with FaultServer(then="silence") as hung, FaultServer() as healthy, client:
         async with company() as group:
             for _ in range(150):
                 group.start_soon(client.get, hung.url)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall.core.errors import UsageError
-from seawall.http.inner import separate_origins
 from seawall.http.standard import standard
 
 if TYPE_CHECKING:
@@ -44,19 +43,6 @@ def check_options(options: Mapping[str, Any], name: str) -> None:
             f"  wrong: AsyncClient(transport=..., {past[0]}=...)\n"
             f"  right: AsyncClient(transport={name}.AsyncHTTPTransport(proxy=...))"
         )
-
-
-def separate_all_origins(client: Any, options: Mapping[str, Any]) -> None:
-    """Give each origin a pool of its own in the transports that a new client has made itself.
-
-    Args:
-        client: an async client that has sent nothing yet.
-        options: what it was made with; transports that are among them are left as they are.
-    """
-    given = [options.get("transport"), *(options.get("mounts") or {}).values()]
-    for transport in (client._transport, *client._mounts.values()):
-        if not any(transport is each for each in given):
-            separate_origins(transport)
 
 
 def wrap_transports(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from seawall.core.errors import UsageError
 from seawall.http.origin_pools import OriginPools
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from seawall.http.family import Family
 
 
+# Connections at most, and idle ones, of a client's own choice and of `unlimited`.
+_NO_LIMITS: Final = frozenset({(100, 20), (sys.maxsize, 20)})
+
+
 def unlimited(client: Any) -> Any:
     """Return the client's usual limits without one on connections; a bulkhead per origin has it.
 
@@ -24,19 +29,27 @@ def unlimited(client: Any) -> Any:
 
 
 def separate_origins(transport: Any) -> None:
-    """Give each origin that a new transport of the client's is asked for a pool of its own."""
-    pool = getattr(transport, "_pool", None)
-    if is_pool(pool):
+    """Give each origin a pool of its own, where a transport has one that nobody has limited.
+
+    A pool that has been used stays: it has connections that only it knows.
+    """
+    pool: Any = getattr(transport, "_pool", None)
+    if is_pool(pool) and not (pool._requests or pool._connections) and _limits(pool) in _NO_LIMITS:
         transport._pool = OriginPools(pool)
 
 
+def _limits(pool: Any) -> tuple[object, object]:
+    return (
+        getattr(pool, "_max_connections", None),
+        getattr(pool, "_max_keepalive_connections", None),
+    )
+
+
 def default_transport(client: Any, policy: Policy) -> Any:
-    """Return a new transport, with pools of no limit where the policy limits each origin."""
+    """Return a new transport, without a limit where the policy has one for each origin."""
     if not limits_each_origin(policy):
         return client.AsyncHTTPTransport()
-    transport = client.AsyncHTTPTransport(limits=unlimited(client))
-    separate_origins(transport)
-    return transport
+    return client.AsyncHTTPTransport(limits=unlimited(client))
 
 
 def check_inner(inner: Any, family: Family) -> None:
@@ -60,7 +73,12 @@ def check_inner(inner: Any, family: Family) -> None:
 
 def warn_of_retries(inner: Any, name: str) -> None:
     """Warn of a transport that repeats what is repeated here already."""
-    if any(getattr(pool, "_retries", 0) for pools in find_pools(inner) for pool in pools):
+    pools = [
+        pool
+        for found in find_pools(inner)
+        for pool in ([found.template] if isinstance(found, OriginPools) else found)
+    ]
+    if any(getattr(pool, "_retries", 0) for pool in pools):
         warnings.warn(
             "the transport inside has retries of its own, and they multiply those of the policy; "
             f"give it none: {name}.AsyncHTTPTransport(retries=0)",

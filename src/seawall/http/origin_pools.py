@@ -33,12 +33,15 @@ class OriginPools:
 
     Args:
         template: the transport's own pool, which has not been used.
+
+    Attributes:
+        template: the same; all pools are copies of it.
     """
 
-    __slots__ = ("_pools", "_template")
+    __slots__ = ("_pools", "template")
 
     def __init__(self, template: Any) -> None:
-        self._template = template
+        self.template = template
         # The one that was looked at the longest ago first.
         self._pools: OrderedDict[Hashable, _OriginPool] = OrderedDict()
 
@@ -84,7 +87,7 @@ class OriginPools:
     def _use(self, key: Hashable, now: float) -> _OriginPool:
         found = self._pools.get(key)
         if found is None:
-            found = self._pools[key] = _OriginPool(_twin_of(self._template))
+            found = self._pools[key] = _OriginPool(_twin_of(self.template))
         else:
             self._pools.move_to_end(key)
         found.seen = now

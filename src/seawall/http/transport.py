@@ -10,11 +10,16 @@ from seawall.core.errors import CallTimeoutError, RejectedError, UsageError
 from seawall.core.policy import Policy
 from seawall.http.alarm import Alarm
 from seawall.http.exchange import Exchange
-from seawall.http.inner import check_inner, default_transport, warn_of_retries
+from seawall.http.inner import (
+    check_inner,
+    default_transport,
+    separate_origins,
+    warn_of_retries,
+)
 from seawall.http.pool import repair
 from seawall.http.pools import find_pools
 from seawall.http.settings import FIELDS_OF_CLIENTS, SDK_COUNT, check_header, is_from_sdk, origin
-from seawall.http.standard import standard
+from seawall.http.standard import limits_each_origin, standard
 from seawall.policies.retry import Retry
 
 if TYPE_CHECKING:
@@ -35,8 +40,9 @@ class Resilience:
     Args:
         policy: a policy or pipeline; by default a ``standard()`` of its own.
         transport: the transport that sends the attempts; by default a new one of the client's.
-            Where the policy is a ``standard()``, which limits the requests of each origin, each
-            origin has a connection pool of its own there, with no limit.
+            Where the policy is a ``standard()``, which limits the requests of each origin, and the
+            transport has no limits but the client's usual ones, it is given a connection pool for
+            each origin.
         key: called with the request, returns the key of its policies. Default: its origin.
         idempotent: whether requests may be processed twice: ``True`` or ``False`` for all, or a
             function of the request that may also return ``None``. Default: by the method, and by
@@ -100,6 +106,8 @@ class Resilience:
         check_inner(transport, self.family)
         if find_retry(self.policy) is not None:
             warn_of_retries(transport, self.family.name)
+        if limits_each_origin(self.policy):
+            separate_origins(transport)
         self.inner: Any = transport
         self.key = key
         self.idempotent = idempotent
