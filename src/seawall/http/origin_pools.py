@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _MOST: Final = 100
 # After as long, an unused connection of httpx has expired.
 _SECONDS: Final = 5.0
+# What of a pool each has to have for itself.
+_CONTAINERS: Final[Any] = (list, dict, set, deque)
 
 
 class OriginPools:
@@ -131,8 +133,8 @@ class _OriginPool:
 
 def _twin_of(template: Any) -> Any:
     """Return a pool with the same options and nothing in it."""
-    pool = copy(template)
-    for name, value in vars(pool).items():
-        if isinstance(value, list | dict | set | deque):
+    pool: Any = copy(template)
+    for name, value in dict[str, Any](pool.__dict__).items():
+        if isinstance(value, _CONTAINERS):
             setattr(pool, name, copy(value))
     return pool

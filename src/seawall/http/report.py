@@ -37,9 +37,6 @@ class Report(NamedTuple):
         return {"type": "Report", **self._asdict(), "outcomes": list(self.outcomes)}
 
 
-_new: Any = tuple.__new__
-
-
 def report(started: float, tried: Sequence[Tried], not_retried: str | None) -> Report:
     """Return the report on a call.
 
@@ -50,9 +47,9 @@ def report(started: float, tried: Sequence[Tried], not_retried: str | None) -> R
     """
     if len(tried) == 1:
         ((began, _, outcome),) = tried
+        fields = (1, began - started, (str(outcome),), not_retried)
         # What a named tuple's own `__new__` does, without a call of Python more.
-        made: Report = _new(Report, (1, began - started, (str(outcome),), not_retried))
-        return made
+        return tuple.__new__(Report, fields)  # pyright: ignore[reportUnknownMemberType]
     waited, free = 0.0, started
     # Of hedged attempts, some run at the same time.
     for began, ended, _ in sorted(tried, key=itemgetter(0)):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from seawall.core.checks import check_count, check_number
-from seawall.core.errors import CallTimeoutError, RejectedError, UsageError
+from seawall.core.errors import CallTimeoutError, RejectedError
 from seawall.core.policy import Policy
 from seawall.http.alarm import Alarm
+from seawall.http.async_only import AsyncOnly
 from seawall.http.exchange import Exchange
 from seawall.http.inner import (
     check_inner,
@@ -27,14 +28,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from seawall.core.verdict import Outcome, Verdict
-    from seawall.http.family import Family
     from seawall.http.settings import Idempotent
 
 Classify: TypeAlias = "Callable[[Outcome], Verdict | None]"
 Release: TypeAlias = Literal["body", "headers"]
 
 
-class Resilience:
+class Resilience(AsyncOnly):
     """An async transport around another one: each request runs behind policies.
 
     Args:
@@ -69,8 +69,6 @@ class Resilience:
         TypeError: an argument is of the wrong type.
         ValueError: ``release`` is neither of the two, or a number is out of range.
     """
-
-    family: ClassVar[Family]
 
     def __init__(
         self,
@@ -212,32 +210,6 @@ class Resilience:
     async def aclose(self) -> None:
         """Close the transport inside."""
         await self.inner.aclose()
-
-    def handle_request(self, request: Any) -> Any:
-        """Refuse a client that is not async.
-
-        Raises:
-            UsageError: always.
-        """
-        del request
-        raise self._sync_error()
-
-    def __enter__(self) -> Self:
-        raise self._sync_error()
-
-    def __exit__(self, *_: object) -> None:
-        """Belong to ``__enter__``, which never returns."""
-
-    def close(self) -> None:
-        """Do nothing: a client that is not async has opened nothing."""
-
-    def _sync_error(self) -> UsageError:
-        name = self.family.name
-        return UsageError(
-            f"{type(self).__name__} is for async clients.\n"
-            f"  wrong: {name}.Client(transport=ResilientTransport())\n"
-            f"  right: {name}.AsyncClient(transport=ResilientTransport())"
-        )
 
     def _pay(self, now: float, sdk_count: str) -> None:
         """Let a retry of an SDK, which adds to the load like one of ours, cost the budget."""
