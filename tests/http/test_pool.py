@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib import import_module
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -122,3 +123,19 @@ async def test_each_connection_is_closed_whatever_happens_to_the_others() -> Non
     with pytest.raises(KeyboardInterrupt):
         await close_connections(connections)
     assert all(connection.closed for connection in connections)
+
+
+@pytest.mark.asyncio
+async def test_closing_ends_where_nothing_can_be_awaited() -> None:
+    """A coroutine that is closed in the middle of it goes on to no further connection."""
+
+    class Slow(Connection):
+        async def aclose(self) -> None:
+            await asyncio.sleep(0)
+            await super().aclose()
+
+    connections = [Slow(), Slow()]
+    closing = close_connections(connections)
+    closing.send(None)
+    closing.close()
+    assert not any(connection.closed for connection in connections)

@@ -69,6 +69,9 @@ async def close_connections(connections: list[Any]) -> None:
                 await connection.aclose()
             except Exception:  # noqa: S112 - nobody waits for a connection that was dropped
                 continue
+            except GeneratorExit:
+                # Nothing can be awaited any more.
+                raise
             except BaseException as error:
                 # asyncio's own cancellation passes the shield; the others are closed nevertheless.
                 interruption = error
