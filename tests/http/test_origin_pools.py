@@ -19,6 +19,7 @@ from seawall.http.pools import find_pools
 from seawall.testing import FaultServer, Request
 from tests.doubles import turns, virtual
 from tests.http.conftest import Family
+from tests.virtual_time import run
 
 pytestmark = pytest.mark.anyio
 
@@ -107,10 +108,23 @@ class TestInVirtualTime:
         """An origin that nobody asks any more leaves nothing behind."""
         gone = [await pools.handle_async_request(to(f"gone-{number}")) for number in range(3)]
         await anyio.sleep(EXPIRY + 1)
-        for _ in gone:
-            await pools.handle_async_request(to("a"))
+        await pools.handle_async_request(to("a"))
         assert [connection.closed for connection in gone] == [1, 1, 1]
         assert len(list(pools)) == 1
+
+    async def test_a_pool_that_was_in_use_when_it_was_looked_at_is_looked_at_again(
+        self, pools: OriginPools
+    ) -> None:
+        """After as long again, so that a connection is idle for ten seconds at most."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(pools.handle_async_request, to("slow", EXPIRY + 0.1))
+            await anyio.sleep(EXPIRY)
+            mine = await pools.handle_async_request(to("a"))
+            (slow,) = set(pools.connections) - {mine}
+        for _ in range(10):
+            await anyio.sleep(1)
+            await pools.handle_async_request(to("a"))
+        assert slow.closed == 1
 
     async def test_a_connection_that_became_idle_just_now_stays(self, pools: OriginPools) -> None:
         """The time since the last request began does not matter: it may have taken long."""
@@ -200,6 +214,22 @@ class TestInVirtualTime:
             failing.aclose = fail
         assert [connection.closed for connection in seen] == [0, 1, 1]
         assert list(pools) == pools.connections == []
+
+
+@pytest.mark.parametrize("start", [10.0, 1e6])
+def test_a_later_loop_closes_what_an_earlier_one_has_left(start: float) -> None:
+    """The times of two loops are not those of one clock."""
+    pools = OriginPools(Pool())
+
+    async def ask(host: str) -> Connection:
+        connection: Connection = await pools.handle_async_request(to(host))
+        return connection
+
+    left = run(ask("left"))
+    left.idle_since = -EXPIRY
+    run(ask("a"), start=start)
+    assert left.closed == 1
+    assert len(list(pools)) == 1
 
 
 def test_a_twin_shares_nothing_that_changes(family: Family) -> None:

@@ -6,8 +6,9 @@ as soon as there are more than 20 in the pool, the busy ones included. So beside
 hang, each request to a healthy origin had to open a connection of its own.
 
 The pools are copies of the client's, so they do what its options say. As httpcore does it for one
-pool, each request tidies up, here the pool that was looked at the longest ago: its connections are
-closed that have expired, and all of them where there are too many pools. One that is in use stays.
+pool, each request tidies up, here the pools that were not looked at for some time: connections that
+have expired are closed. Where there are too many pools, all connections of the one that was looked
+at the longest ago are. A pool that is in use stays.
 """
 
 from __future__ import annotations
@@ -96,24 +97,24 @@ class OriginPools:
         return found
 
     def _tidy(self, now: float) -> list[Any]:
-        """Look at one pool, if it is time to; return the connections that are to be closed."""
+        """Look at the pools that it is time for; return the connections that are to be closed."""
         pools = self._pools
-        key, first = next(iter(pools.items()))
+        closing: list[Any] = []
         crowded = len(pools) > _MOST
-        if not crowded and now - first.seen < _SECONDS:
-            return []
-        first.seen = now
-        pools.move_to_end(key)
-        pool = first.pool
-        if pool._requests:
-            return []
-        if crowded:
-            del pools[key]
-            return list(pool._connections)
-        expired: list[Any] = pool._assign_requests_to_connections()
-        if not pool._connections:
-            del pools[key]
-        return expired
+        while True:
+            key, first = next(iter(pools.items()))
+            # It ends with the pool of this very request. One from a later time was looked at on an
+            # earlier loop.
+            if not crowded and 0.0 <= now - first.seen < _SECONDS:
+                return closing
+            first.seen = now
+            pools.move_to_end(key)
+            pool = first.pool
+            if not pool._requests:
+                closing += pool._connections if crowded else pool._assign_requests_to_connections()
+                if crowded or not pool._connections:
+                    del pools[key]
+            crowded = False
 
 
 class _OriginPool:
