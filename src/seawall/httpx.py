@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, TypeVar, Unpack
 import httpx
 
 from seawall.core import errors
-from seawall.http.client import check_options, wrap_transports
+from seawall.http.client import check_options, policy_for, wrap_transports
 from seawall.http.family import Family
 from seawall.http.inner import unlimited
 from seawall.http.settings import origin
@@ -149,8 +149,7 @@ class AsyncClient(httpx.AsyncClient):
 
     def __init__(self, *, policy: Policy | None = None, **options: Unpack[ClientOptions]) -> None:
         check_options(options, "httpx")
-        policy = standard() if policy is None else policy
-        if limits_each_origin(policy):
+        if limits_each_origin(policy_for(policy, options, ResilientTransport)):
             options.setdefault("limits", unlimited(httpx))
         super().__init__(**options)
         wrap_transports(self, policy, ResilientTransport)

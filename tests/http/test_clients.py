@@ -93,6 +93,19 @@ def test_protecting_a_client_twice_is_once(family: Family) -> None:
         family.binding.protect(client, Retry(3))
 
 
+def test_a_transport_that_is_protected_already_brings_its_policy(family: Family) -> None:
+    """A client without a policy of its own has that one, on its other transports as well."""
+    for policy, apart in ((Retry(2), False), (family.binding.standard(), True)):
+        own = family.client.AsyncHTTPTransport(verify=False)
+        given = family.binding.ResilientTransport(policy, own)
+        assert family.binding.AsyncClient(transport=given)._transport is given
+        client = family.binding.AsyncClient(mounts={"http://a": given}, verify=False)
+        assert client._transport.policy is policy
+        assert isinstance(client._transport.inner._pool, OriginPools) == apart
+        with pytest.raises(UsageError, match="behind another policy already"):
+            family.binding.AsyncClient(transport=given, policy=Retry(3))
+
+
 @pytest.mark.asyncio
 async def test_a_protected_client_of_an_sdk_is_still_that_client(
     family: Family, server: Server

@@ -45,6 +45,21 @@ def check_options(options: Mapping[str, Any], name: str) -> None:
         )
 
 
+def policy_for(policy: Policy | None, options: Mapping[str, Any], kind: type[Resilience]) -> Policy:
+    """Return the policy that the transports will have which a new client makes itself.
+
+    Args:
+        policy: the one that the client is given.
+        options: what it is made with; a transport among them may have a policy already.
+        kind: the binding's transport.
+    """
+    if policy is not None:
+        return policy
+    given = [options.get("transport"), *(options.get("mounts") or {}).values()]
+    present = [transport.policy for transport in given if isinstance(transport, kind)]
+    return present[0] if present else standard()
+
+
 def wrap_transports(
     client: Any, policy: Policy | None, kind: type[Resilience], **options: Any
 ) -> None:
