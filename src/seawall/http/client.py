@@ -55,7 +55,8 @@ def policy_for(policy: Policy | None, options: Mapping[str, Any], kind: type[Res
     """
     if policy is not None:
         return policy
-    given = [options.get("transport"), *(options.get("mounts") or {}).values()]
+    mounts: Mapping[Any, Any] = options.get("mounts") or {}
+    given: list[Any] = [options.get("transport"), *mounts.values()]
     present = [transport.policy for transport in given if isinstance(transport, kind)]
     return present[0] if present else standard()
 
