@@ -72,10 +72,6 @@ class Pool:
         self._connections = [each for each in self._connections if each not in expired]
         return expired
 
-    async def aclose(self) -> None:
-        for connection in self._connections:
-            await connection.aclose()
-
 
 def to(host: str, seconds: float = 0.0) -> Any:
     url = SimpleNamespace(scheme=b"http", host=host.encode(), port=None)
@@ -214,6 +210,22 @@ class TestInVirtualTime:
             failing.aclose = fail
         assert [connection.closed for connection in seen] == [0, 1, 1]
         assert list(pools) == pools.connections == []
+
+    async def test_a_pool_that_is_closed_while_in_use_can_be_closed_again(
+        self, pools: OriginPools
+    ) -> None:
+        """A request whose connection was just closed may get another one from its pool."""
+        async with anyio.create_task_group() as group:
+            for host, seconds in (("busy", 1), ("idle", 0)):
+                group.start_soon(pools.handle_async_request, to(host, seconds))
+            await turns()
+            await pools.aclose()
+            (kept,) = pools
+            another = Connection()
+            kept._connections.append(another)
+        await pools.aclose()
+        assert another.closed == 1
+        assert list(pools) == []
 
 
 @pytest.mark.parametrize("start", [10.0, 1e6])

@@ -82,10 +82,15 @@ class OriginPools:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all pools."""
-        pools = list(self)
-        self._pools.clear()
-        await close_connections(pools)
+        """Close all connections that there are now."""
+        closing = self.connections
+        for key, each in list(self._pools.items()):
+            each.pool._connections.clear()
+            # A request on its way may get another connection even now: its pool is kept, so that
+            # the repair finds it, and so does whoever closes once more.
+            if not each.pool._requests:
+                del self._pools[key]
+        await close_connections(closing)
 
     def _use(self, key: Hashable, now: float) -> _OriginPool:
         found = self._pools.get(key)
