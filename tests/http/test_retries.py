@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from seawall import Kind, Pipeline, Retry, Timeout, Verdict, constant
+from seawall import CircuitBreaker, Kind, Pipeline, Policy, Retry, Timeout, Verdict, constant
 from tests.http.conftest import Family
 from tests.http.scripted import Ledger, Server, close, drip, hang, head, raw, respond
 
@@ -518,3 +518,41 @@ async def test_a_users_verdict_is_taken_within_what_is_safe(family: Family, serv
             assert len(server.received) == attempts
         server.play(respond(503), respond())
         assert (await client.get(server.url)).status_code == 200
+
+
+@pytest.mark.parametrize("place", ["transport", "pipeline", "nested pipeline"])
+@pytest.mark.parametrize("fused", [True, False])
+async def test_a_users_verdict_on_a_healthy_response_holds_where_its_body_is_at_hand(
+    family: Family, place: str, fused: bool
+) -> None:
+    """A response that is in memory is no success before the user has been asked."""
+    judged: list[int] = []
+
+    def classify(outcome: Any) -> Verdict:
+        judged.append(outcome.value.status_code)
+        return Verdict(Kind.FAILURE, retryable=True)
+
+    class Between(Policy):
+        async def run(self, call: Any, proceed: Any) -> Any:
+            return await proceed(call)
+
+    breaker = CircuitBreaker(trip=10)
+    inside = Pipeline(breaker, classify=classify if place == "nested pipeline" else None)
+    policy = Pipeline(
+        retry(),
+        *([] if fused else [Between()]),
+        inside,
+        classify=classify if place == "pipeline" else None,
+    )
+    transport = family.binding.ResilientTransport(
+        policy,
+        family.client.MockTransport(lambda request: family.client.Response(203, content=b"no")),
+        classify=classify if place == "transport" else None,
+    )
+    async with family.client.AsyncClient(transport=transport) as client:
+        response = await client.get("http://server/")
+    assert (response.status_code, response.content) == (203, b"no")
+    assert response.extensions["seawall"].attempts == 3
+    assert judged == [203] * 3
+    snapshot = breaker.snapshot()
+    assert (snapshot.successes, snapshot.failures) == (0, 3)
