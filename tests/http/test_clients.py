@@ -29,7 +29,7 @@ from seawall import (
 from seawall.http.origin_pools import OriginPools
 from seawall.http.settings import origin
 from tests.http.conftest import Family
-from tests.http.scripted import Ledger, Server, respond
+from tests.http.scripted import Ledger, Server, hang, respond
 
 
 @pytest.mark.parametrize(
@@ -410,6 +410,31 @@ async def test_closing_the_client_closes_the_transport_inside(family: Family) ->
     client = family.client.AsyncClient(transport=transport)
     await client.aclose()
     assert events == ["enter", "exit", "close"]
+
+
+@pytest.mark.asyncio
+async def test_what_is_on_its_way_when_the_client_is_closed_is_not_sent_again(
+    family: Family, server: Server
+) -> None:
+    """It fails as it would without us; another connection would stay open for ever."""
+    server.play(hang)
+    transport = family.binding.ResilientTransport(
+        transport=family.client.AsyncHTTPTransport(verify=False)
+    )
+    client = family.client.AsyncClient(transport=transport)
+    request = asyncio.create_task(client.get(server.url))
+    while not server.received:
+        await asyncio.sleep(0.001)
+    await client.aclose()
+    with pytest.raises(family.client.ReadError):
+        await request
+    assert len(server.received) == 1
+    # The transport as such can be used again, as that of the client can.
+    server.play(hang, respond())
+    async with family.client.AsyncClient(transport=transport) as another:
+        timeout = family.client.Timeout(0.05)
+        assert (await another.get(server.url, timeout=timeout)).status_code == 200
+    assert len(server.received) == 2
 
 
 @pytest.mark.asyncio

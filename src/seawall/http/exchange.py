@@ -34,6 +34,8 @@ _SENT_ONCE: Final = (
     "the body of the request can be sent only once: bytes, str, JSON, forms and files that can be "
     "sought are sent again, an iterator is not"
 )
+# A further attempt would open a connection that nobody closes.
+_CLOSED: Final = "the client was closed meanwhile"
 _READ_ONCE_AT_A_TIME: Final = (
     "the body of the request is read while it is sent: only bytes can be sent twice at a time"
 )
@@ -128,6 +130,8 @@ class Exchange(JudgedCall):
             raise
         except BaseException as error:
             self._tried.append((began, self.loop.time(), type(error).__name__))
+            if transport.was_closed_since(self.loop, self.started):
+                self.single_run = _CLOSED
             await close_connections(transport.repair(attempt.extensions))
             raise
         finally:

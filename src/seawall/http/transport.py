@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from seawall.core.checks import check_count, check_number
+from seawall.core.clock import current_loop
 from seawall.core.errors import CallTimeoutError, RejectedError
 from seawall.core.policy import Policy
 from seawall.http.alarm import Alarm
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
+    from seawall.core.clock import Loop
     from seawall.core.verdict import Outcome, Verdict
     from seawall.http.settings import Idempotent
 
@@ -116,6 +118,8 @@ class Resilience(AsyncOnly):
         self.idle_timeout = idle_timeout
         self._pools: tuple[Iterable[Any], ...] | None = None
         self._alarm: Alarm | None = None
+        # The loop that it was last closed on, and when.
+        self._closed: tuple[Loop, float] | None = None
         self._warned = False
 
     def __repr__(self) -> str:
@@ -187,6 +191,11 @@ class Resilience(AsyncOnly):
             for dropped in repair(pool, extensions)
         ]
 
+    def was_closed_since(self, loop: Loop, started: float) -> bool:
+        """Say whether it was closed while a request was on its way that began then."""
+        closed = self._closed
+        return closed is not None and closed[0] is loop and closed[1] >= started
+
     def alarm(self, loop: Any) -> Alarm:
         """Return what ends open bodies at their deadlines on this asyncio loop."""
         alarm = self._alarm
@@ -205,11 +214,17 @@ class Resilience(AsyncOnly):
         error: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
+        self._note_closing()
         await self.inner.__aexit__(kind, error, traceback)
 
     async def aclose(self) -> None:
         """Close the transport inside."""
+        self._note_closing()
         await self.inner.aclose()
+
+    def _note_closing(self) -> None:
+        loop = current_loop()
+        self._closed = loop, loop.time()
 
     def _pay(self, now: float, sdk_count: str) -> None:
         """Let a retry of an SDK, which adds to the load like one of ours, cost the budget."""
