@@ -178,6 +178,7 @@ def test_only_standard_policies_take_the_limit_off_the_pool(family: Family) -> N
         pools = each.inner._pool
         assert isinstance(pools, OriginPools)
         assert pools.template._max_connections > 10**6
+        assert pools.template._max_keepalive_connections == 20
         assert len(each.policy.find(Keyed)) == 0
     limits = family.client.Limits(max_connections=100)
     common = [

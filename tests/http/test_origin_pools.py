@@ -122,6 +122,34 @@ class TestInVirtualTime:
             await pools.handle_async_request(to("a"))
         assert slow.closed == 1
 
+    async def test_those_in_use_hide_no_others(self, pools: OriginPools) -> None:
+        """What has expired is closed behind a pool that has to stay."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(pools.handle_async_request, to("busy", 60))
+            await turns()
+            gone = await pools.handle_async_request(to("gone"))
+            await anyio.sleep(EXPIRY + 1)
+            await pools.handle_async_request(to("a"))
+            assert gone.closed == 1
+            assert len(list(pools)) == 2
+
+    async def test_a_pool_is_looked_at_once_in_five_seconds(self) -> None:
+        """A request costs the same beside many idle origins as beside one."""
+        looks = 0
+
+        class Counting(Pool):
+            def _assign_requests_to_connections(self) -> list[Connection]:
+                nonlocal looks
+                looks += 1
+                return super()._assign_requests_to_connections()
+
+        pools = OriginPools(Counting())
+        await pools.handle_async_request(to("slow", EXPIRY - 1))
+        for _ in range(100):
+            await anyio.sleep(0.02)
+            await pools.handle_async_request(to("a"))
+        assert looks == 1
+
     async def test_a_connection_that_became_idle_just_now_stays(self, pools: OriginPools) -> None:
         """The time since the last request began does not matter: it may have taken long."""
         late = await pools.handle_async_request(to("slow", EXPIRY + 2))
@@ -221,6 +249,7 @@ class TestInVirtualTime:
             await turns()
             await pools.aclose()
             (kept,) = pools
+            assert kept.connections == []
             another = Connection()
             kept._connections.append(another)
         await pools.aclose()
@@ -242,6 +271,15 @@ def test_a_later_loop_closes_what_an_earlier_one_has_left(start: float) -> None:
     run(ask("a"), start=start)
     assert left.closed == 1
     assert len(list(pools)) == 1
+
+
+def test_what_is_no_pool_of_httpcore_is_left_in_its_place() -> None:
+    """Where the private names are missing, nothing is replaced."""
+    for pool in (object(), None, SimpleNamespace(_requests=[], _connections=[])):
+        transport = SimpleNamespace(_pool=pool)
+        separate_origins(transport)
+        assert transport._pool is pool
+    separate_origins(object())
 
 
 def test_a_twin_shares_nothing_that_changes(family: Family) -> None:

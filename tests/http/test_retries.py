@@ -556,3 +556,25 @@ async def test_a_users_verdict_on_a_healthy_response_holds_where_its_body_is_at_
     assert judged == [203] * 3
     snapshot = breaker.snapshot()
     assert (snapshot.successes, snapshot.failures) == (0, 3)
+
+
+async def test_what_a_policy_returns_in_place_of_a_healthy_response_is_judged(
+    family: Family,
+) -> None:
+    """The verdict on a response that is in memory is that one's, and no other's."""
+    respond_with = family.client.Response
+
+    class Replacing(Policy):
+        async def run(self, call: Any, proceed: Any) -> Any:
+            await proceed(call)
+            return respond_with(503)
+
+    breaker = CircuitBreaker(trip=10)
+    transport = family.binding.ResilientTransport(
+        Pipeline(retry(), breaker, Replacing()),
+        family.client.MockTransport(lambda request: respond_with(200)),
+    )
+    request = family.client.Request("GET", "http://server/")
+    response = await transport.handle_async_request(request)
+    assert response.extensions["seawall"].attempts == 3
+    assert breaker.snapshot().failures == 3

@@ -53,6 +53,7 @@ def test_the_standard_policies_in_their_order() -> None:
     assert isinstance(limiter, RateLimiter)
     assert (limiter.rate, limiter.max_pause, limiter.max_wait) == (None, 60, None)
     assert isinstance(breaker, CircuitBreaker)
+    assert breaker.name == "api"
     assert isinstance(bulkhead, Bulkhead)
     assert (bulkhead.limit, bulkhead.queue, bulkhead.max_wait) == (100, inf, None)
     unlimited = standard(limit=None).find(Keyed).factory("http://server:80")
