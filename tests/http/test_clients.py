@@ -7,7 +7,7 @@ import gc
 import inspect
 import weakref
 from collections.abc import AsyncIterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import httpx
@@ -48,6 +48,10 @@ from tests.http.scripted import Ledger, Server, hang, respond
 def test_a_request_runs_under_its_origin(client_module: ModuleType, url: str, key: str) -> None:
     """Requirement 17: scheme, host in lower case and the port that is meant."""
     assert origin(client_module.Request("GET", url)) == key
+    # Where the private parts of a URL have other names, it is found by the public ones.
+    found = client_module.URL(url)
+    public = SimpleNamespace(scheme=found.scheme, raw_host=found.raw_host, port=found.port)
+    assert origin(SimpleNamespace(url=public)) == key
 
 
 def test_the_bindings_have_the_same_names() -> None:
