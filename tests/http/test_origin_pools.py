@@ -354,19 +354,26 @@ async def test_the_repair_reaches_the_pool_of_each_origin(family: Family) -> Non
     resilient = family.binding.ResilientTransport(Retry(1), transport)
     assert find_pools(transport) == (transport._pool,)
     assert resilient.repair({}) == []
-    async with FaultServer() as server, client.AsyncClient(transport=transport) as bare:
-        assert (await bare.get(server.url)).status_code == 200
-        (pool,) = transport._pool
-        extensions: dict[str, Any] = {}
-        entry = SimpleNamespace(
-            request=SimpleNamespace(extensions=extensions),
-            connection=None,
-            is_queued=lambda: False,
-        )
-        pool._requests.append(entry)
-        assert resilient.repair(extensions) == []
-        assert pool._requests == []
-        assert repair(pool, extensions) == []
+    async with (
+        FaultServer() as one,
+        FaultServer() as other,
+        client.AsyncClient(transport=transport) as bare,
+    ):
+        for server in (one, other):
+            assert (await bare.get(server.url)).status_code == 200
+        pools = list(transport._pool)
+        assert len(pools) == 2
+        for pool in pools:
+            extensions: dict[str, Any] = {}
+            entry = SimpleNamespace(
+                request=SimpleNamespace(extensions=extensions),
+                connection=None,
+                is_queued=lambda: False,
+            )
+            pool._requests.append(entry)
+            assert resilient.repair(extensions) == []
+            assert pool._requests == []
+            assert repair(pool, extensions) == []
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
