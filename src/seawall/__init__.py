@@ -69,7 +69,7 @@ else:
     def __getattr__(name: str) -> object:
         if name not in _LATE:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = importlib.import_module(f"seawall.policies.{_LATE[name]}")
+        module = importlib.import_module(f".policies.{_LATE[name]}", __name__)
         globals()[name] = value = getattr(module, name)
         return value
 

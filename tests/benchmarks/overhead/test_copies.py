@@ -26,6 +26,10 @@ def test_a_copy_runs_its_own_code_alone(loaded):
     one, two = loaded
     assert one.CircuitBreaker is not two.CircuitBreaker
     for library in loaded:
+        # Some names are imported when they are first asked for.
+        public = [getattr(library, name) for name in library.__all__]
+        modules = {kind.__module__.partition(".")[0] for kind in public if isinstance(kind, type)}
+        assert modules == {library.__name__}
         pipeline = library.Pipeline.standard()
         assert pipeline.find(library.CircuitBreaker) is not None
         assert {type(policy).__module__.partition(".")[0] for policy in pipeline.policies} == {
