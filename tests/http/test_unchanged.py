@@ -271,3 +271,34 @@ async def test_fifty_streams_share_one_connection(family: Family, *, protected: 
         assert server.connections == 0
         assert server.open_connections == 1
     assert answers == {number: (f"/{number}!", "HTTP/2") for number in range(50)}
+
+
+@pytest.mark.parametrize("content", [b"body", None], ids=["bytes", "a stream"])
+@pytest.mark.parametrize("own", [{}, {"trace_id": 7}], ids=["as it is", "with a field of its own"])
+async def test_an_attempt_has_all_that_the_request_has(
+    family: Family, content: bytes | None, own: dict[str, Any]
+) -> None:
+    """Whatever a hook has put on the request is there for the transport inside."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"body"
+
+    seen: list[Any] = []
+
+    async def handle(request: Any) -> Any:
+        seen.append(request)
+        request.url = request.url.copy_with(path="/changed")
+        return family.client.Response(200, content=await request.aread())
+
+    transport = family.binding.ResilientTransport(None, family.client.MockTransport(handle))
+    request = family.client.Request("PUT", "http://server/path", content=content or stream())
+    vars(request).update(own)
+    before = dict(vars(request))
+    response = await transport.handle_async_request(request)
+    assert response.content == b"body"
+    (attempt,) = seen
+    assert attempt is not request
+    assert {name: getattr(attempt, name) for name in own} == own
+    assert (attempt.method, attempt.headers) == (request.method, request.headers)
+    assert dict(vars(request)) == before
+    assert set(vars(attempt)) - {"_content"} == set(before) - {"_content"}
