@@ -196,11 +196,9 @@ class Exchange(JudgedCall):
     def tell(self, response: Any) -> None:
         """Say on a response what it took to get it; nothing else is found of it any more."""
         self._judged = self._verdict = None
-        try:
-            extensions = response.extensions
-        except AttributeError:
-            return
-        extensions["seawall"] = report(self.started, self._tried, self.not_retried)
+        extensions = getattr(response, "extensions", None)
+        if extensions is not None:
+            extensions["seawall"] = report(self.started, self._tried, self.not_retried)
 
     def drop(self) -> None:
         """End what attempts left open, where nothing can be awaited."""

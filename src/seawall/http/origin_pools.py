@@ -72,7 +72,7 @@ class OriginPools:
             if closing:
                 await close_connections(closing)
                 # Anew: the pool, as yet unused, may have been dropped meanwhile.
-                found = self._use(key, now)
+                found = self._use(key, current_loop().time())
         return await found.pool.handle_async_request(request)
 
     async def __aenter__(self) -> Self:
